@@ -1,0 +1,83 @@
+//! What runs the guests. One trait ([`Hypervisor`], the manual's `HypervisorBase` completed with all of its
+//! `DockerDriver`), one [`factory`], one folder per driver. The life cycle (order of steps, roll-back, records)
+//! is not here: it lives in [`crate::vnf`] and is the same for every driver.
+
+pub mod boot_conf;
+pub mod factory;
+pub mod guest;
+pub mod oci;
+
+use crate::error::Result;
+pub use guest::{Counters, Execution, Guest, GuestSpec, Output, Prepared, PutFile, Status};
+
+/// A driver. Every method may block and may be called from several threads at once; calls that change one
+/// guest are made one after the other by the caller.
+///
+/// A guest that is not (or no longer) there is [`HypervisorError::NotFound`]; an engine or host that does
+/// not answer is [`HypervisorError::Connection`].
+///
+/// [`HypervisorError::NotFound`]: crate::error::HypervisorError::NotFound
+/// [`HypervisorError::Connection`]: crate::error::HypervisorError::Connection
+pub trait Hypervisor: Send + Sync {
+    /// The name that `--hypervisor` takes and records keep: `Oci`, `Docker`, `Libvirt`.
+    fn name(&self) -> &'static str;
+
+    /// Judges a specification without touching anything: a host, image or boot.conf key that this driver
+    /// cannot serve is refused with a sentence that names it.
+    fn check(&self, spec: &GuestSpec) -> Result<()>;
+
+    /// Makes a guest (state `created`) and answers its driver's id. Nothing is left behind on failure.
+    /// Calling it again for a guest id that exists already is an error (VNFDeployError).
+    fn deploy(&self, spec: &GuestSpec) -> Result<String>;
+
+    /// Starts a guest that is created or exited, with what `prepare` asked for in place before its first
+    /// process runs. Forwarding of packets is off ([`set_forwarding`](Self::set_forwarding)).
+    fn start(&self, guest: &Guest, prepared: &Prepared) -> Result<()>;
+
+    /// Asks the guest to end, kills it after the boot.conf's `stop_timeout`; done when it has ended.
+    /// A guest that does not run is left alone; a paused one is unpaused first.
+    fn stop(&self, guest: &Guest) -> Result<()>;
+
+    /// Stops, then starts.
+    fn restart(&self, guest: &Guest, prepared: &Prepared) -> Result<()> {
+        self.stop(guest)?;
+        self.start(guest, prepared)
+    }
+
+    /// Freezes a running guest.
+    fn pause(&self, guest: &Guest) -> Result<()>;
+
+    /// Thaws a paused guest.
+    fn unpause(&self, guest: &Guest) -> Result<()>;
+
+    /// Removes the guest with its layer. With `force` a running one is killed; without, it is refused
+    /// (VNFDestroyError). A guest that is not there counts as removed.
+    fn destroy(&self, guest: &Guest, force: bool) -> Result<()>;
+
+    /// Runs a command in a running guest and waits for it. A command that cannot be found or executed is
+    /// exit code 127 or 126 with the reason on stderr, as in a shell; Err is for a guest that cannot be asked.
+    fn execute_in_guest(&self, guest: &Guest, execution: &Execution) -> Result<Output>;
+
+    /// Writes a file into a running guest; directories on the way are made (0755).
+    fn put_file(&self, guest: &Guest, file: &PutFile) -> Result<()>;
+
+    /// The guest's state. Answered from memory or by a few system calls, never by waiting.
+    fn guest_status(&self, guest: &Guest) -> Result<Status>;
+
+    /// The driver's id of the guest with this record, looked up where the engine keeps it: the answer to
+    /// "is it really there". Finds a guest whose record was written before [`deploy`](Self::deploy) answered.
+    fn get_id(&self, guest: &Guest) -> Result<String>;
+
+    /// First address of the guest's first interface, without prefix length.
+    fn get_ip(&self, guest: &Guest) -> Result<String>;
+
+    /// Counters over all interfaces of the guest but lo. A paused local guest still answers.
+    fn counters(&self, guest: &Guest) -> Result<Counters>;
+
+    /// Switches forwarding in the guest's network namespace on (as its sysctls say) or off. Called with
+    /// `true` after configure has succeeded. Does nothing for a guest that asked for no forwarding.
+    fn set_forwarding(&self, guest: &Guest, on: bool) -> Result<()>;
+
+    /// Takes up a guest found in the records at mount. One that is gone is `NotFound`.
+    fn adopt(&self, guest: &Guest) -> Result<Status>;
+}

@@ -1,0 +1,4 @@
+//! The library behind the binary `nfio`.
+
+pub mod error;
+pub mod hypervisor;

@@ -1,0 +1,3 @@
+//! The binary `nfio`.
+
+fn main() {}
