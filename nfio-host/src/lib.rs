@@ -1,4 +1,7 @@
-//! The library behind the binary `nfio`.
+//! The library behind the binary `nfio`. Data flows kernel → [`fs`] → [`tree`] → `vnf` → modules →
+//! [`hypervisor`] → guest.
 
 pub mod error;
+pub mod fs;
 pub mod hypervisor;
+pub mod tree;

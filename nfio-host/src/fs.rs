@@ -1,0 +1,3 @@
+//! The file system: the only room that knows fuser.
+
+pub mod operations;
