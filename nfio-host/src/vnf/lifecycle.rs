@@ -199,7 +199,7 @@ impl VnfsOperations {
             match self.hypervisor.stop(&guest) {
                 Ok(()) => error,
                 Err(left) => {
-                    class(format!("{error}; and the guest could not be stopped again: {left}")).into())
+                    class(format!("{error}; and the guest could not be stopped again: {left}")).into()
                 }
             }
         })
