@@ -87,7 +87,8 @@ fn create(dir: BorrowedFd<'_>, path: &Path, mode: u32) -> Result<File> {
     let owner = fstat(&parent).map_err(|e| refused(path, e))?;
     let name = path.file_name().ok_or_else(|| not_a(path, "file"))?;
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
-    let file: File = open(parent.as_fd(), Path::new(name), flags, 0o600).map_err(|e| refused(path, e))?.into();
+    let file: File =
+        open(parent.as_fd(), Path::new(name), flags, 0o600).map_err(|e| refused(path, e))?.into();
     // The owner first: chown takes setuid and setgid bits away. Then the mode, which the umask must not bend.
     fchown(&file, Some(owner.st_uid), Some(owner.st_gid))
         .and_then(|()| file.set_permissions(std::fs::Permissions::from_mode(mode & 0o7777)))
@@ -130,7 +131,8 @@ fn open(dir: BorrowedFd<'_>, path: &Path, flags: OFlag, mode: u32) -> nix::Resul
 }
 
 fn not_a(path: &Path, wanted: &str) -> NfioError {
-    let message = format!("{} is not a {wanted}: nfio opens nothing else, put one in its place", path.display());
+    let message =
+        format!("{} is not a {wanted}: nfio opens nothing else, put one in its place", path.display());
     NfioError::posix(Errno::EINVAL as i32, message)
 }
 
@@ -139,7 +141,9 @@ fn refused(path: &Path, errno: Errno) -> NfioError {
     match errno {
         Errno::ELOOP => NfioError::posix(
             Errno::EINVAL as i32,
-            format!("{path} leads through a symbolic link, which nfio does not follow: put the file itself there"),
+            format!(
+                "{path} leads through a symbolic link, which nfio does not follow: put the file itself there"
+            ),
         ),
         Errno::EXDEV => NfioError::posix(
             Errno::EINVAL as i32,
@@ -154,7 +158,10 @@ fn refused(path: &Path, errno: Errno) -> NfioError {
 }
 
 fn failed(path: &Path, error: std::io::Error) -> NfioError {
-    NfioError::posix(error.raw_os_error().unwrap_or(Errno::EIO as i32), format!("{}: {error}", path.display()))
+    NfioError::posix(
+        error.raw_os_error().unwrap_or(Errno::EIO as i32),
+        format!("{}: {error}", path.display()),
+    )
 }
 
 #[cfg(test)]
@@ -204,8 +211,17 @@ mod tests {
         mkfifo(&at("fifo"), Mode::S_IRWXU).unwrap();
         std::fs::create_dir(at("dir")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
-        let odd =
-            ["link", "inner-link", "linked-dir/shadow", "fifo", "dir", "socket", "file/below", "../x", "/etc/shadow"];
+        let odd = [
+            "link",
+            "inner-link",
+            "linked-dir/shadow",
+            "fifo",
+            "dir",
+            "socket",
+            "file/below",
+            "../x",
+            "/etc/shadow",
+        ];
         for name in odd {
             for error in [
                 read(&dir, name).unwrap_err(),

@@ -15,9 +15,8 @@ pub const DEFAULT_PATH: &str = "/etc/nfio/nfio.toml";
 
 /// Mount options that `-o` and `options` take. `allow_other` lets other users than root see the mount; the
 /// others are the kernel's own.
-pub const OPTIONS: [&str; 11] = [
-    "allow_other", "ro", "rw", "nosuid", "nodev", "exec", "noexec", "atime", "noatime", "sync", "dirsync",
-];
+pub const OPTIONS: [&str; 11] =
+    ["allow_other", "ro", "rw", "nosuid", "nodev", "exec", "noexec", "atime", "noatime", "sync", "dirsync"];
 
 /// Everything that a mount can be told.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -209,7 +208,9 @@ fn digests<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Option<Vec
     let mut list = Vec::<String>::deserialize(from)?;
     for digest in &mut list {
         if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(serde::de::Error::custom(format!("{digest:?} is not a SHA-256 of 64 hexadecimal digits")));
+            return Err(serde::de::Error::custom(format!(
+                "{digest:?} is not a SHA-256 of 64 hexadecimal digits"
+            )));
         }
         digest.make_ascii_lowercase();
     }
@@ -225,7 +226,9 @@ impl Config {
         let file = path.unwrap_or(Path::new(DEFAULT_PATH));
         let text = match std::fs::read_to_string(file) {
             Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && path.is_none() => return Ok(Self::default()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && path.is_none() => {
+                return Ok(Self::default());
+            }
             Err(e) => {
                 let errno = e.raw_os_error().unwrap_or(EINVAL);
                 let why = match e.kind() {
@@ -253,7 +256,8 @@ impl Config {
             let what = e.message().trim().replace('\n', ", ").replacen("unknown field", "unknown key", 1);
             NfioError::posix(EINVAL, format!("{file}{at}: {what}: mend that line"))
         })?;
-        check_options(&config.options).map_err(|e| NfioError::posix(EINVAL, format!("{file}: options: {e}")))?;
+        check_options(&config.options)
+            .map_err(|e| NfioError::posix(EINVAL, format!("{file}: options: {e}")))?;
         Ok(config)
     }
 }
@@ -288,9 +292,30 @@ mod tests {
         let shown = Config::parse(&shown, "nfio.toml").unwrap();
         assert!(shown.modules.sha256.is_some() && shown.chains.subnet.is_some() && shown.hosts.len() == 3);
         for key in [
-            "foreground", "hypervisor", "module_root", "log_level", "options", "read", "verb", "activate",
-            "privileged", "devices", "host_paths", "bridges", "ports", "pull", "image_paths", "capabilities",
-            "hosts", "tls", "ssh", "insecure", "images", "subnet", "bridge", "sha256",
+            "foreground",
+            "hypervisor",
+            "module_root",
+            "log_level",
+            "options",
+            "read",
+            "verb",
+            "activate",
+            "privileged",
+            "devices",
+            "host_paths",
+            "bridges",
+            "ports",
+            "pull",
+            "image_paths",
+            "capabilities",
+            "hosts",
+            "tls",
+            "ssh",
+            "insecure",
+            "images",
+            "subnet",
+            "bridge",
+            "sha256",
         ] {
             let stands = |line: &str| line.trim_start_matches("#: ").starts_with(&format!("{key} = "));
             assert!(text.lines().any(stands), "{key}");
@@ -332,7 +357,8 @@ mod tests {
 
     #[test]
     fn sections_of_drivers_that_are_not_in_this_build_are_kept() {
-        let config = Config::parse("[docker]\nsocket = \"/run/docker.sock\"\n[libvirt]\nuri = \"x\"\n", "f").unwrap();
+        let config =
+            Config::parse("[docker]\nsocket = \"/run/docker.sock\"\n[libvirt]\nuri = \"x\"\n", "f").unwrap();
         assert_eq!(config.docker["socket"].as_str(), Some("/run/docker.sock"));
         assert_eq!(config.libvirt["uri"].as_str(), Some("x"));
     }

@@ -10,5 +10,5 @@ fn main() -> ExitCode {
     if args.get(1).is_some_and(|word| word == "oci") {
         return nfio_host::hypervisor::oci::helper_main(&args);
     }
-    ExitCode::SUCCESS
+    nfio_host::cli::run(args)
 }

@@ -124,7 +124,8 @@ fn lock(root: &Path, path: &Path) -> Result<File> {
                 Ok(_) if !pid.trim().is_empty() => format!("pid {}", pid.trim()),
                 _ => "its pid is not known".to_string(),
             };
-            let what = format!("is mounted already by another nfio ({by}): unmount that one first with nfio umount");
+            let what =
+                format!("is mounted already by another nfio ({by}): unmount that one first with nfio umount");
             return Err(refusal(Errno::EBUSY, root, &what));
         }
         Err(TryLockError::Error(e)) => return Err(unusable(root, &e)),
@@ -171,8 +172,10 @@ fn make_dir(root: &Path, path: &Path, mode: u32) -> Result<()> {
                 return Ok(());
             }
             if found.uid() != nix::unistd::geteuid().as_raw() {
-                let what =
-                    format!("holds a {PRIVATE} that belongs to uid {}: remove it, nfio makes its own", found.uid());
+                let what = format!(
+                    "holds a {PRIVATE} that belongs to uid {}: remove it, nfio makes its own",
+                    found.uid()
+                );
                 return Err(refusal(Errno::EPERM, root, &what));
             }
         }
@@ -223,14 +226,22 @@ fn refusal(errno: Errno, root: &Path, what: &str) -> NfioError {
 fn unusable(root: &Path, error: &std::io::Error) -> NfioError {
     let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
     match errno {
-        Errno::EROFS => {
-            refusal(errno, root, "is on a read-only file system: remount it read-write or choose another directory")
-        }
-        Errno::EACCES | Errno::EPERM => {
-            refusal(errno, root, "cannot be written: give it to the user that runs nfio, or choose another directory")
-        }
+        Errno::EROFS => refusal(
+            errno,
+            root,
+            "is on a read-only file system: remount it read-write or choose another directory",
+        ),
+        Errno::EACCES | Errno::EPERM => refusal(
+            errno,
+            root,
+            "cannot be written: give it to the user that runs nfio, or choose another directory",
+        ),
         Errno::ELOOP => refusal(errno, root, "holds symbolic links in .nfio: remove them, nfio follows none"),
-        _ => refusal(errno, root, &format!("cannot be used ({}): mend that or choose another directory", errno.desc())),
+        _ => refusal(
+            errno,
+            root,
+            &format!("cannot be used ({}): mend that or choose another directory", errno.desc()),
+        ),
     }
 }
 
