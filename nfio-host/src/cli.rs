@@ -175,10 +175,9 @@ fn log_to_stderr(level: LogLevel) {
         LogLevel::Debug => tracing::Level::DEBUG,
         LogLevel::Trace => tracing::Level::TRACE,
     };
-    // Our own crates only: the levels of libraries are not the operator's.
-    let filter = tracing_subscriber::EnvFilter::new(format!("warn,nfio_host={level}"));
-    let filter =
-        if level == tracing::Level::ERROR { tracing_subscriber::EnvFilter::new("error") } else { filter };
+    // Details of our own crates only: those of libraries are not the operator's.
+    let others = level.min(tracing::Level::WARN);
+    let filter = tracing_subscriber::EnvFilter::new(format!("{others},nfio_host={level}"));
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)

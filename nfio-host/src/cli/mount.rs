@@ -2,15 +2,17 @@
 //! names the cause and not its consequence.
 
 use nix::errno::Errno;
+use nix::sys::stat::{Mode, umask};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tracing::{info, warn};
+use tracing::{error, info};
 
 use super::mountpoint::Mountpoint;
-use super::{MountArgs, daemon, log_to_stderr, serve, signals};
+use super::signals::Signals;
+use super::{MountArgs, daemon, log_to_stderr, serve};
 use crate::config::Config;
 use crate::error::{NfioError, Result};
 use crate::hypervisor::factory;
@@ -21,58 +23,74 @@ const FUSE_DEVICE: u64 = libc::makedev(10, 229);
 
 /// The command as a person types it.
 pub(super) fn run(args: &MountArgs) -> Result<()> {
+    check_machine()?;
     let config = args.config()?;
     if !config.foreground {
         return daemon::start(&args.root);
     }
-    log_to_stderr(config.log_level);
-    let signals = signals::Signals::catch()?;
-    serve_until_unmounted(args, config, signals, |_| Ok(()), || {})
+    let level = config.log_level;
+    serve_until_unmounted(
+        args,
+        config,
+        |_| {
+            log_to_stderr(level);
+            Ok(())
+        },
+        || {},
+    )
 }
 
 /// The background process that [`daemon::start`] has started.
 pub(super) fn background(args: &MountArgs) -> ExitCode {
-    let waiting = match daemon::settle() {
-        Ok(waiting) => waiting,
-        Err(_) => return ExitCode::FAILURE,
-    };
-    let mut ready = Some(waiting);
+    let Ok(waiting) = daemon::settle() else { return ExitCode::FAILURE };
+    let mut waiting = Some(waiting);
     let done = args.config().and_then(|config| {
-        log_to_stderr(config.log_level);
-        let signals = signals::Signals::catch()?;
-        serve_until_unmounted(args, config, signals, daemon::log_to_file, || {
-            if let Some(waiting) = ready.take() {
-                waiting.ready();
-            }
-        })
+        let level = config.log_level;
+        serve_until_unmounted(
+            args,
+            config,
+            |root| {
+                daemon::log_to_file(root)?;
+                log_to_stderr(level);
+                Ok(())
+            },
+            || {
+                if let Some(waiting) = waiting.take() {
+                    waiting.ready();
+                }
+            },
+        )
     });
     let Err(e) = done else { return ExitCode::SUCCESS };
-    tracing::error!("{}", super::sentence(&e));
-    if let Some(waiting) = ready {
+    // Into the log, once there is one; the command that waits says it to the user.
+    error!("{}", super::sentence(&e));
+    if let Some(waiting) = waiting {
         waiting.failed(&e);
     }
     ExitCode::FAILURE
 }
 
+/// `log` is called once ROOT is ours, before anything is logged.
 fn serve_until_unmounted(
     args: &MountArgs,
     mut config: Config,
-    signals: signals::Signals,
-    when_root_is_open: impl FnOnce(&Root) -> Result<()>,
+    log: impl FnOnce(&Root) -> Result<()>,
     ready: impl FnOnce(),
 ) -> Result<()> {
-    check_machine()?;
+    let signals = Signals::catch()?;
     factory::check_name(&config.hypervisor)?;
     let root = root::locate(&args.root)?;
     let mountpoint = Mountpoint::locate(&args.mountpoint)?;
     apart(&root, mountpoint.path())?;
     config.module_root = module_root(&config.module_root, mountpoint.path())?;
     let root = Root::open(&root)?;
-    when_root_is_open(&root)?;
+    log(&root)?;
     mountpoint.make_free()?;
-    signals.unmount(mountpoint.path());
-    // Where we were started must stay free to be unmounted or removed. All paths are absolute by now.
+    config.make_absolute()?;
+    // Where we were started must stay free to be unmounted or removed, and the shell's habits are not ours.
     std::env::set_current_dir("/")?;
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
+    signals.unmount(mountpoint.path());
     info!("mounting {} at {}", root.path().display(), mountpoint.path().display());
     serve::serve(&config, root, mountpoint.path(), ready)?;
     info!("unmounted {}", mountpoint.path().display());
@@ -80,7 +98,7 @@ fn serve_until_unmounted(
 }
 
 /// Root, and a FUSE device that opens.
-pub(super) fn check_machine() -> Result<()> {
+fn check_machine() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         let message = "only root can mount, and you are not: run it with sudo or as root";
         return Err(NfioError::posix(Errno::EPERM as i32, message));
@@ -147,9 +165,6 @@ fn module_root(given: &Path, mountpoint: &Path) -> Result<PathBuf> {
             mountpoint.display()
         );
         return Err(NfioError::posix(Errno::EINVAL as i32, message));
-    }
-    if dir.read_dir().is_ok_and(|mut entries| entries.next().is_none()) {
-        warn!("module_root {} is empty: there are no types to make instances of", dir.display());
     }
     Ok(dir)
 }
