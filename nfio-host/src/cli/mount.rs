@@ -78,7 +78,7 @@ fn serve_until_unmounted(
     ready: impl FnOnce(),
 ) -> Result<()> {
     let signals = Signals::catch()?;
-    factory::check_name(&config.hypervisor)?;
+    factory::find(&config.hypervisor)?;
     let root = root::locate(&args.root)?;
     let mountpoint = Mountpoint::locate(&args.mountpoint)?;
     apart(&root, mountpoint.path())?;
