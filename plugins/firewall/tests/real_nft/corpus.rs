@@ -119,8 +119,8 @@ add rule filter input ip saddr vmap @fate
             tcp dport 25 drop
             ip protocol vmap { udp : drop,
                 tcp : accept }
-            ether type ip goto { tcp dport 7 drop; }
         }
+        ether type ip goto { tcp dport 7 drop; }
         goto drop-chain
     }
     chain drop-chain { drop; }
@@ -136,12 +136,12 @@ add rule filter input ip saddr vmap @fate
     // Named counters and quotas are shared; a saved ruleset brings its own counters.
     (
         "table inet t {
-    counter all { }
+    counter shared { }
     quota much { over 1 mbytes }
     limit some { rate 10/second; }
     chain c {
         type filter hook input priority 0; policy accept;
-        counter name \"all\" drop
+        counter name \"shared\" drop
         quota name \"much\" drop
         limit name \"some\" counter packets 0 bytes 0 drop
         meta l4proto tcp counter tcp dport 22 drop
@@ -151,7 +151,7 @@ add rule filter input ip saddr vmap @fate
 }
 ",
         &[
-            "counter name \"all\" counter packets 0 bytes 0 drop",
+            "counter name \"shared\" counter packets 0 bytes 0 drop",
             "quota name \"much\" counter packets 0 bytes 0 drop",
             "limit name \"some\" counter packets 0 bytes 0 drop",
             "counter packets 0 bytes 0 tcp dport 22 counter packets 0 bytes 0 drop",
