@@ -17,7 +17,7 @@ pub struct Labels {
     pub ty: String,
     /// The instance's name at activate.
     pub instance: String,
-    /// UUID of this deployment.
+    /// UUID of the instance.
     pub id: String,
 }
 
