@@ -25,14 +25,14 @@ pub(crate) fn configure(vnf: &Vnf<'_>, nf_conf: &[u8]) -> Result<()> {
             return Err(NfioError::configuration(format!("nf_conf: {why}")));
         }
     };
-    refused(&items)?;
+    refused(&items, |line| format!("nf_conf:{line}"))?;
     foreign(&items, &live)?;
     let plain = rewrite::without_flush(text, &items);
     nft::give(vnf, true, &deletion, &plain)?;
 
     let whole = include::expand(vnf, text)?;
     let items = parse(&whole).map_err(NfioError::configuration)?;
-    refused(&items)?;
+    refused(&items, |_| "a file that nf_conf includes".into())?;
     foreign(&items, &live)?;
     let record = record::entry(&made(&items));
     let counting = rewrite::with_counters(&whole, &items);
@@ -60,10 +60,10 @@ fn text(nf_conf: &[u8]) -> Result<&str> {
     })
 }
 
-fn refused(items: &[Item<'_>]) -> Result<()> {
+fn refused(items: &[Item<'_>], place: impl Fn(usize) -> String) -> Result<()> {
     for item in items {
         if let Item::Refused { line, why } = item {
-            return Err(NfioError::configuration(format!("nf_conf:{line}: {why}")));
+            return Err(NfioError::configuration(format!("{}: {why}", place(*line))));
         }
     }
     Ok(())

@@ -45,11 +45,10 @@ fn read(vnf: &Vnf<'_>, path: &str) -> Result<String> {
     let plain = ["/", "./", "../"].iter().any(|start| path.starts_with(start));
     let path = if plain { path.into() } else { format!("/etc/{path}") };
     let output = vnf.execute_in_guest(&["cat", &path], b"")?;
-    if output.exit_code != 0 {
-        let words = String::from_utf8_lossy(&output.stderr);
+    if !output.success() {
         return Err(NfioError::configuration(format!(
             "include {path:?} cannot be read in the guest: {}",
-            words.trim()
+            output.words()
         )));
     }
     String::from_utf8(output.stdout)

@@ -4,24 +4,17 @@ use middlebox_sdk::{NfioError, Output, Result, Vnf};
 
 use crate::lexer::line_of;
 
-/// What an answer of a guest that holds no nft is told as: the shells' exit codes for a program that is not there, or
-/// cannot be run.
-fn missing(output: &Output) -> bool {
-    matches!(output.exit_code, 126 | 127)
-}
-
 fn words(output: &Output) -> String {
-    let words = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
-    match String::from_utf8_lossy(words).trim() {
-        "" if output.exit_code >= 128 => format!("nft itself crashed on it (exit code {})", output.exit_code),
-        "" => format!("exit code {}, without a word", output.exit_code),
-        words => words.into(),
+    match output.words() {
+        words if !words.is_empty() => words,
+        _ if output.exit_code >= 128 => format!("nft itself crashed on it (exit code {})", output.exit_code),
+        _ => format!("exit code {}, without a word", output.exit_code),
     }
 }
 
 fn run(vnf: &Vnf<'_>, argv: &[&str], stdin: &str) -> Result<Output> {
     let output = vnf.execute_in_guest(argv, stdin.as_bytes())?;
-    if missing(&output) {
+    if output.not_found() {
         return Err(NfioError::command(format!(
             "the image {} has no nft that runs ({}): install nftables in the image, or name one that has it in \
              machine/vm.image",
@@ -36,8 +29,14 @@ fn run(vnf: &Vnf<'_>, argv: &[&str], stdin: &str) -> Result<Output> {
 pub(crate) fn list(vnf: &Vnf<'_>, args: &[&str]) -> Result<String> {
     let argv = [&["nft"], args].concat();
     let output = run(vnf, &argv, "")?;
-    if output.exit_code != 0 {
+    if !output.success() {
         return Err(NfioError::command(format!("{}: {}", argv.join(" "), words(&output))));
+    }
+    if output.stdout.len() >= Output::LIMIT {
+        return Err(NfioError::command(format!(
+            "{} prints more than a command in a guest may",
+            argv.join(" ")
+        )));
     }
     String::from_utf8(output.stdout)
         .map_err(|_| NfioError::command(format!("{} printed what is not UTF-8", argv.join(" "))))
@@ -46,7 +45,7 @@ pub(crate) fn list(vnf: &Vnf<'_>, args: &[&str]) -> Result<String> {
 /// As [`list`], but nothing where the image has no nft: what has no nft, has made no tables with it.
 pub(crate) fn list_if_there(vnf: &Vnf<'_>, args: &[&str]) -> Result<Option<String>> {
     let argv = [&["nft"], args].concat();
-    if missing(&vnf.execute_in_guest(&argv, b"")?) {
+    if vnf.execute_in_guest(&argv, b"")?.not_found() {
         return Ok(None);
     }
     list(vnf, args).map(Some)
@@ -61,7 +60,7 @@ pub(crate) fn give(vnf: &Vnf<'_>, check: bool, before: &str, text: &str) -> Resu
     // nft wants a last newline, and would count a second one as a line.
     let end = if text.ends_with('\n') { "" } else { "\n" };
     let output = run(vnf, argv, &format!("{before}{text}{end}"))?;
-    if output.exit_code == 0 {
+    if output.success() {
         return Ok(());
     }
     let lines = line_of(before, before.len()) - 1;

@@ -78,7 +78,8 @@ pub(crate) fn with_counters(text: &str, items: &[Item<'_>]) -> String {
     for item in items {
         match item {
             Item::Declared { table, inside, end, .. } => {
-                if (in_define || mapping.contains(table)) && helped.insert(table) {
+                let wanted = in_define || mapping.contains(table);
+                if wanted && helped.insert(table) {
                     edits.push(match inside {
                         Some(at) => Edit::insert(*at, format!(" chain {DROP_CHAIN} {{ counter drop; }};")),
                         None => {

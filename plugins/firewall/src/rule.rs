@@ -51,7 +51,7 @@ fn counter(before: &[Token<'_>]) -> Counted {
     let is_counter = |(_, two): &(usize, &[Token<'_>])| two[0].is("counter") && !two[1].is("name");
     let last = match before {
         [.., last] if last.is("counter") => Some(before.len() - 1),
-        _ => before.windows(2).enumerate().filter(is_counter).map(|(place, _)| place).last(),
+        _ => before.windows(2).enumerate().filter(is_counter).map(|(place, _)| place).next_back(),
     };
     let Some(place) = last else { return Counted::No };
     let (packets, rest) = state(&before[place + 1..]);

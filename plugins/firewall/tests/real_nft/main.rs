@@ -4,7 +4,8 @@ mod corpus;
 mod netns;
 
 use firewall::Firewall;
-use middlebox_sdk::{Counters, Middlebox, NfioError};
+use middlebox_sdk::testing::Guest;
+use middlebox_sdk::{Counters, Middlebox, NfioError, Output};
 use netns::Netns;
 
 fn drops(netns: &std::sync::Arc<Netns>) -> u64 {
@@ -63,7 +64,9 @@ fn interfaces_drops_are_added() {
     let netns = Netns::new();
     configure(&netns, &format!("table ip t {{ chain c {{ {INPUT}; udp dport 9 drop; }}; }}")).unwrap();
     netns.send(9, 2);
-    let guest = netns.guest().with_counters(Counters { pkt_drops: 40, ..Counters::default() });
+    let mut counters = Counters::default();
+    counters.pkt_drops = 40;
+    let guest = netns.guest().with_counters(counters);
     assert_eq!(Firewall.read(&guest.vnf(), "stats/pkt_drops").unwrap(), b"42\n");
 }
 
@@ -214,5 +217,22 @@ fn rulesets_of_all_kinds_load_with_counters_where_they_belong() {
             verdict && !line.contains("policy") && !line.contains("bytes 0") && !line.contains('"')
         });
         assert_eq!(bare.collect::<Vec<_>>(), Vec::<&str>::new(), "a drop without a counter\n{rules}");
+    }
+}
+
+#[test]
+fn a_text_that_breaks_off_anywhere_is_no_panic() {
+    for (nf_conf, _) in corpus::CORPUS {
+        for (end, _) in nf_conf.char_indices() {
+            let guest = Guest::new("firewall", "fw-a");
+            // Nothing is expected of the outcome: this nft takes everything.
+            let _ = Firewall.configure(&guest.vnf(), &nf_conf.as_bytes()[..end]);
+            let guest = Guest::new("firewall", "fw-a").on_execute(move |_| Output {
+                stdout: nf_conf.as_bytes()[..end].to_vec(),
+                ..Output::default()
+            });
+            let _ = Firewall.read(&guest.vnf(), "stats/pkt_drops");
+            let _ = Firewall.read(&guest.vnf(), "stats/rules");
+        }
     }
 }
