@@ -60,7 +60,14 @@ pub trait Middlebox: Send + Sync + 'static {
 }
 
 /// What [`Middlebox::getattr`] tells of a file; what is left out, the host fills in.
+///
+/// ```
+/// use middlebox_sdk::Attributes;
+///
+/// assert_eq!(Attributes::new().length(7).length, Some(7));
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Attributes {
     /// Length in bytes.
     pub length: Option<u64>,
@@ -69,6 +76,25 @@ pub struct Attributes {
 }
 
 impl Attributes {
+    /// Nothing told.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Tells the length in bytes.
+    #[must_use]
+    pub fn length(mut self, length: u64) -> Self {
+        self.length = Some(length);
+        self
+    }
+
+    /// Tells the time of the last change.
+    #[must_use]
+    pub fn modified(mut self, modified: SystemTime) -> Self {
+        self.modified = Some(modified);
+        self
+    }
+
     /// The text that crosses the ABI.
     pub(crate) fn to_text(self) -> String {
         let mut text = String::new();

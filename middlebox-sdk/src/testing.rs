@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use middlebox_sdk::{Middlebox, Output, Type, Vnf, Result};
-//! use middlebox_sdk::testing::Guest;
+//! use middlebox_sdk::testing::{Call, Guest};
 //!
 //! struct Motd;
 //!
@@ -17,14 +17,14 @@
 //! }
 //!
 //! let guest = Guest::new("motd", "motd-a");
-//! Motd.configure(&guest.vnf(), b"hello\n").unwrap();
+//! Motd.configure(&guest.during(Call::Configure), b"hello\n").unwrap();
 //! assert_eq!(guest.put_files()[0].data, b"hello\n");
 //! ```
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
-use crate::error::{EOPNOTSUPP, HypervisorError, NfioError, Result};
+use crate::error::{EOPNOTSUPP, EPERM, HypervisorError, NfioError, Result};
 use crate::vnf::{Counters, Host, Level, Output, Vnf};
 
 /// A file that a middlebox put into the guest.
@@ -47,6 +47,23 @@ pub struct Command {
     pub stdin: Vec<u8>,
 }
 
+/// The call that a handle is lent for ([`Guest::during`]): what it may do depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// [`Middlebox::mkdir`](crate::Middlebox::mkdir): files of the instance alone.
+    Mkdir,
+    /// [`Middlebox::getattr`](crate::Middlebox::getattr): nothing that asks a driver.
+    Getattr,
+    /// [`Middlebox::read`](crate::Middlebox::read), and a write to a value: nothing that changes the guest.
+    Read,
+    /// [`Middlebox::write`](crate::Middlebox::write) to a verb.
+    Verb,
+    /// [`Middlebox::prepare`](crate::Middlebox::prepare): files, environment and command of a guest not yet running.
+    Prepare,
+    /// [`Middlebox::configure`](crate::Middlebox::configure): files and commands, but no verbs.
+    Configure,
+}
+
 type Answering = dyn Fn(&Command) -> Output + Send + Sync;
 
 /// A guest for unit tests. It runs until the test or the middlebox says otherwise.
@@ -61,6 +78,7 @@ pub struct Guest {
 #[derive(Default)]
 struct State {
     status: String,
+    call: Option<Call>,
     files: BTreeMap<String, Vec<u8>>,
     commands: Vec<Command>,
     put_files: Vec<PutFile>,
@@ -111,8 +129,16 @@ impl Guest {
         self
     }
 
-    /// The handle to call the middlebox with.
+    /// A handle that allows everything.
     pub fn vnf(&self) -> Vnf<'_> {
+        self.state().call = None;
+        Vnf::new(self)
+    }
+
+    /// The handle as nfio lends it for a call: what that call may not do is EPERM. It holds until the next handle
+    /// is taken.
+    pub fn during(&self, call: Call) -> Vnf<'_> {
+        self.state().call = Some(call);
         Vnf::new(self)
     }
 }
@@ -159,6 +185,16 @@ impl Guest {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Refuses `what` unless the handle allows everything or was lent for one of `calls`.
+    fn only_in(&self, what: &str, calls: &[Call]) -> Result<()> {
+        match self.state().call {
+            Some(call) if !calls.contains(&call) => {
+                Err(NfioError::posix(EPERM, format!("a module may not {what} in {call:?}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn running(&self) -> Result<()> {
         match self.state().status.as_str() {
             "running" => Ok(()),
@@ -168,8 +204,17 @@ impl Guest {
     }
 }
 
+/// The calls that may ask the driver.
+const ASKING: &[Call] = &[Call::Read, Call::Verb, Call::Prepare, Call::Configure];
+
 impl Host for Guest {
     fn identity(&self, what: &str) -> Result<String> {
+        if !matches!(what, "type" | "name") {
+            self.only_in(
+                "ask for it",
+                &[Call::Getattr, Call::Read, Call::Verb, Call::Prepare, Call::Configure],
+            )?;
+        }
         Ok(match what {
             "type" => self.ty.clone(),
             "name" => self.name.clone(),
@@ -191,6 +236,7 @@ impl Host for Guest {
     }
 
     fn value(&self, name: &str) -> Result<Vec<u8>> {
+        self.only_in("ask the driver", ASKING)?;
         let text = match name {
             "status" => self.state().status.clone(),
             "stats/rx_bytes" => self.counters.rx_bytes.to_string(),
@@ -203,21 +249,26 @@ impl Host for Guest {
     }
 
     fn put_file(&self, path: &str, mode: u32, data: &[u8]) -> Result<()> {
+        self.only_in("put a file into the guest", &[Call::Verb, Call::Prepare, Call::Configure])?;
         self.state().put_files.push(PutFile { path: path.into(), mode, data: data.into() });
         Ok(())
     }
 
     fn set_env(&self, name: &str, value: &str) -> Result<()> {
+        self.only_in("set the environment", &[Call::Prepare])?;
         self.state().env.insert(name.into(), value.into());
         Ok(())
     }
 
     fn set_command(&self, argv: &[&str]) -> Result<()> {
+        self.only_in("set the command", &[Call::Prepare])?;
         self.state().command = Some(argv.iter().map(ToString::to_string).collect());
         Ok(())
     }
 
     fn operate(&self, operation: &str, argument: &str) -> Result<String> {
+        let asks = matches!(operation, "get_id" | "get_ip" | "guest_status" | "counters");
+        self.only_in(operation, if asks { ASKING } else { &[Call::Verb] })?;
         let status = match operation {
             "get_id" => return Ok("fake".into()),
             "get_ip" => return Ok("192.0.2.1".into()),
@@ -241,6 +292,7 @@ impl Host for Guest {
     }
 
     fn execute(&self, argv: &[&str], stdin: &[u8]) -> Result<Output> {
+        self.only_in("run a command in the guest", &[Call::Read, Call::Verb, Call::Configure])?;
         self.running()?;
         let command = Command { argv: argv.iter().map(ToString::to_string).collect(), stdin: stdin.into() };
         let output = (self.answering)(&command);
@@ -250,5 +302,34 @@ impl Host for Guest {
 
     fn log(&self, level: Level, message: &str) {
         self.state().log.push((level, message.into()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_allows_what_its_call_may_do() {
+        type Try = fn(&Vnf<'_>) -> Result<()>;
+        let tries: [(Try, &[Call]); 6] = [
+            (|vnf| vnf.put_file("/x", 0o644, b""), &[Call::Verb, Call::Prepare, Call::Configure]),
+            (|vnf| vnf.set_env("A", "b"), &[Call::Prepare]),
+            (|vnf| vnf.set_command(&["x"]), &[Call::Prepare]),
+            (|vnf| vnf.restart(), &[Call::Verb]),
+            (|vnf| vnf.counters().map(drop), ASKING),
+            (|vnf| vnf.run(&["true"], b"").map(drop), &[Call::Read, Call::Verb, Call::Configure]),
+        ];
+        let guest = Guest::new("x", "x-a");
+        for (number, (attempt, allowed)) in tries.iter().enumerate() {
+            let all = [Call::Mkdir, Call::Getattr, Call::Read, Call::Verb, Call::Prepare, Call::Configure];
+            for call in all {
+                let done = attempt(&guest.during(call));
+                assert_eq!(done.is_ok(), allowed.contains(&call), "{number} in {call:?}: {done:?}");
+            }
+            attempt(&guest.vnf()).unwrap();
+        }
+        guest.during(Call::Mkdir).write_file("config/nf_conf", b"x").unwrap();
+        assert_eq!(guest.during(Call::Mkdir).user().unwrap_err().errno(), EPERM);
     }
 }

@@ -49,14 +49,37 @@ pub enum Level {
 pub struct Output {
     /// Exit code; 128 + signal where one ended it, 127 where the program was not found.
     pub exit_code: i32,
-    /// Its stdout, up to 2 MiB.
+    /// Its stdout, up to [`LIMIT`](Self::LIMIT).
     pub stdout: Vec<u8>,
-    /// Its stderr, up to 2 MiB.
+    /// Its stderr, up to [`LIMIT`](Self::LIMIT).
     pub stderr: Vec<u8>,
+}
+
+impl Output {
+    /// How many bytes are kept of each of stdout and stderr; what comes after them is dropped. One of this length
+    /// has to be taken for cut off.
+    pub const LIMIT: usize = 2 << 20;
+
+    /// Whether the command ended with exit code 0.
+    pub fn success(&self) -> bool {
+        self.exit_code == 0
+    }
+
+    /// Whether there was no such program in the guest, or none that can be run: the shells' codes 127 and 126.
+    pub fn not_found(&self) -> bool {
+        matches!(self.exit_code, 126 | 127)
+    }
+
+    /// What it said, for a message: stderr, or stdout where that is empty, trimmed.
+    pub fn words(&self) -> String {
+        let words = if self.stderr.is_empty() { &self.stdout } else { &self.stderr };
+        String::from_utf8_lossy(words).trim().to_owned()
+    }
 }
 
 /// Counters over all interfaces of a guest but lo, since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counters {
     /// Bytes received by the guest.
     pub rx_bytes: u64,
@@ -190,15 +213,14 @@ impl Vnf<'_> {
     /// with the command's own words.
     pub fn run(&self, argv: &[&str], stdin: &[u8]) -> Result<Vec<u8>> {
         let output = self.execute_in_guest(argv, stdin)?;
-        if output.exit_code == 0 {
+        if output.success() {
             return Ok(output.stdout);
         }
-        let words = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
         Err(NfioError::command(format!(
             "{} ended with exit code {}: {}",
             argv.first().unwrap_or(&""),
             output.exit_code,
-            String::from_utf8_lossy(words).trim()
+            output.words()
         )))
     }
 
