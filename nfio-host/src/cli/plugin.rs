@@ -1,27 +1,12 @@
 //! `nfio plugin`: what is in module_root, as a table.
 
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::mount::find_module_root;
 use crate::error::Result;
-
-/// One plugin, as people see it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Row {
-    /// The type; the file's stem where the plugin could not say it.
-    pub(super) ty: String,
-    /// The plugin's version.
-    pub(super) version: String,
-    /// The SDK's that it was built with.
-    pub(super) sdk: String,
-    /// loaded, failed, wedged or missing.
-    pub(super) state: String,
-    /// Its file.
-    pub(super) path: String,
-    /// Why it is not loaded.
-    pub(super) error: String,
-}
+use crate::modules::{Registry, Row};
 
 /// `nfio plugin list`.
 pub(super) fn list(module_root: &Path) -> Result<()> {
@@ -31,10 +16,13 @@ pub(super) fn list(module_root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the modules room knows about the plugins of `module_root`.
+/// Loads the plugins as a mount would, with a directory of its own for what a mount keeps below ROOT.
 fn rows(module_root: &Path) -> Result<Vec<Row>> {
-    let _ = module_root;
-    Ok(Vec::new())
+    let private = std::env::temp_dir().join(format!("nfio-plugin-list-{}", std::process::id()));
+    std::fs::DirBuilder::new().mode(0o700).create(&private)?;
+    let rows = Registry::load(module_root, &private).map(|registry| registry.rows());
+    std::fs::remove_dir_all(&private)?;
+    rows
 }
 
 /// The rows below a heading, in columns; an error stands below its row.
@@ -43,7 +31,8 @@ pub(super) fn table(rows: &[Row]) -> String {
         return "no plugins\n".into();
     }
     let cells = |row: &Row| -> [String; 5] {
-        [&row.ty, &row.version, &row.sdk, &row.state, &row.path].map(|cell| match one_line(cell) {
+        let path = row.path.to_string_lossy();
+        [&row.name, &row.version, &row.sdk_version, row.state, &path].map(|cell| match one_line(cell) {
             empty if empty.is_empty() => "-".into(),
             cell => cell,
         })
@@ -80,12 +69,12 @@ mod tests {
 
     #[test]
     fn plugins_stand_in_columns_with_the_reason_below_a_failed_one() {
-        let row = |ty: &str, version: &str, state: &str, error: &str| Row {
-            ty: ty.into(),
+        let row = |name: &str, version: &str, state: &'static str, error: &str| Row {
+            name: name.into(),
             version: version.into(),
-            sdk: version.into(),
-            state: state.into(),
-            path: format!("/p/lib{ty}.so"),
+            sdk_version: version.into(),
+            state,
+            path: format!("/p/lib{name}.so").into(),
             error: error.into(),
         };
         let text = table(&[
