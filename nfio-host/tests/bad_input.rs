@@ -39,6 +39,17 @@ impl Room {
     }
 }
 
+/// Where a refusal fails to come a mount is left: the next run shall not find it.
+impl Drop for Room {
+    fn drop(&mut self) {
+        for path in ["mnt", "root/mnt", "root", "plugins"].map(|name| self.path(name)) {
+            if mounted(&path) {
+                let _ = Command::new("umount").arg("-l").arg(path).status();
+            }
+        }
+    }
+}
+
 const OCI: [&str; 4] = ["--hypervisor", "Oci", "root", "mnt"];
 
 /// Runs it, in the background and in the foreground, and holds it to one sentence with all `words` and exit 1.

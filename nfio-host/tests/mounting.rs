@@ -114,6 +114,8 @@ fn the_command_returns_when_the_mount_answers_and_umount_when_it_has_gone() {
         assert!(room.mounted() && room.path("mnt").is_dir());
         let pid = room.pid();
         succeeds(room.nfio(&["umount", "mnt"]));
+        let lock = std::fs::File::open(room.path("root/.nfio/lock")).unwrap();
+        assert!(lock.try_lock_shared().is_ok(), "nfio still holds ROOT");
         assert!(!room.mounted());
         assert!(eventually(|| ended(&pid)));
     }
