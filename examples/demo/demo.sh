@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # `make demo`: a directory becomes a firewall that drops real packets. Says and installs what is missing, builds, and
 # does in namespaces of its own what the README's first page tells. Nothing is left behind but packages and the build.
 set -eu
@@ -14,7 +14,7 @@ if [ "${1:-}" != --inside ]; then
     make --no-print-directory build
     built=$(readlink -f "${CARGO_TARGET_DIR:-target}/release")
     export PATH="$built:$PATH"
-    exec sh $testbed/enter.sh sh examples/demo/demo.sh --inside
+    exec sh $testbed/enter.sh bash examples/demo/demo.sh --inside
 fi
 
 # Prints a command as a person would type it, runs it, and prints what came back.

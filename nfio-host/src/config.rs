@@ -1,5 +1,5 @@
 //! `nfio.toml`: the options of the command line, and what needs more room than a command line has. Every default
-//! stands here, once; `examples/nfio.toml` shows every key. The command line wins over the file.
+//! is stated here, once; `examples/nfio.toml` shows every key. The command line wins over the file.
 
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use middlebox_sdk::error::EINVAL;
 
 use crate::error::{NfioError, Result};
+use crate::hypervisor::oci;
 
 /// Where `nfio.toml` is looked for when `--config` does not name one; it need not be there.
 pub const DEFAULT_PATH: &str = "/etc/nfio/nfio.toml";
@@ -182,7 +183,7 @@ pub struct Oci {
 
 impl Default for Oci {
     fn default() -> Self {
-        Self { images: "/var/lib/nfio/images".into(), subnet: "10.203.0.0/16".into(), bridge: "nfio0".into() }
+        Self { images: "/var/lib/nfio/images".into(), subnet: oci::SUBNET.into(), bridge: oci::BRIDGE.into() }
     }
 }
 

@@ -44,19 +44,22 @@ fn printf_with_two_lines_runs_two_verbs() {
 }
 
 #[test]
-fn a_copied_instance_is_a_new_undeployed_one_with_the_same_files() {
+fn copying_a_deployed_instance_runs_nothing_and_its_configuration_makes_a_new_one() {
     let mounted = Mounted::new();
     let fw = mounted.firewall("fw-a");
     fw.put("config/nf_conf", "# mine\n");
     fw.act("activate");
-    // Values and logs of the copy are read-only special files, so cp reports those and goes on.
-    let cp = Command::new("cp")
-        .args(["-r", "fw-a", "fw-b"])
-        .current_dir(fw.path().parent().expect("type"))
-        .output();
-    let words = String::from_utf8(cp.expect("cp").stderr).expect("UTF-8");
-    assert!(words.lines().all(|line| line.contains("Permission denied")), "{words}");
+    let ty = fw.path().parent().expect("type");
+    // mkdir makes the skeleton, so cp finds there what it means to make: it says so, and copies no file.
+    let cp = Command::new("cp").args(["-r", "fw-a", "fw-b"]).current_dir(ty).output().expect("cp");
+    let words = String::from_utf8(cp.stderr).expect("UTF-8");
+    assert!(!cp.status.success() && words.lines().all(|line| line.contains("File exists")), "{words}");
     let copy = mounted.instance("firewall", "fw-b");
+    assert_eq!((copy.status(), fw.status()), ("undeployed".into(), "running".into()));
+    // With the directory there, cp goes on; special files that cannot be written are named.
+    let cp = Command::new("cp").args(["-rT", "fw-a", "fw-b"]).current_dir(ty).output().expect("cp");
+    let words = String::from_utf8(cp.stderr).expect("UTF-8");
+    assert!(words.lines().all(|line| line.contains("Permission denied")), "{words}");
     assert_eq!(copy.status(), "undeployed", "copying action runs nothing");
     assert_eq!(copy.get("config/nf_conf"), "# mine");
     assert_eq!(copy.get("machine/ip"), "127.0.0.1");

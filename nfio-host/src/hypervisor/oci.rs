@@ -69,6 +69,12 @@ const DEVICES: [&str; 11] = [
 /// Seconds that a guest gets to end by itself where boot.conf does not say.
 const STOP_TIMEOUT: u32 = 10;
 
+/// Addresses of guests where nfio.toml does not say.
+pub const SUBNET: &str = "10.203.0.0/16";
+
+/// The bridge of guests where nfio.toml does not say.
+pub const BRIDGE: &str = "nfio0";
+
 /// What the driver has to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OciConfig {
@@ -92,8 +98,8 @@ impl OciConfig {
         Self {
             state: state.into(),
             images: images.into(),
-            subnet: "10.88.0.0/16".into(),
-            bridge: "nfio0".into(),
+            subnet: SUBNET.into(),
+            bridge: BRIDGE.into(),
             run: "/run/nfio".into(),
             helper: "/proc/self/exe".into(),
         }

@@ -43,7 +43,6 @@ impl Middlebox for Firewall {
             .capability("NET_RAW")
             .sysctl("net.ipv4.ip_forward", "1")
             .sysctl("net.ipv6.conf.all.forwarding", "1")
-            .image("firewall")
     }
 
     fn read(&self, vnf: &Vnf<'_>, file: &str) -> Result<Vec<u8>> {

@@ -21,7 +21,7 @@ impl Subnet {
     pub(super) fn parse(text: &str) -> io::Result<Self> {
         let wrong = || {
             io::Error::other(format!(
-                "{text:?} is no subnet for guests: write an IPv4 network with its prefix length, 8 to 29, such as 10.88.0.0/16"
+                "{text:?} is no subnet for guests: write an IPv4 network with its prefix length, 8 to 29, such as 10.203.0.0/16"
             ))
         };
         let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
@@ -128,10 +128,10 @@ mod tests {
 
     #[test]
     fn subnets_are_ipv4_networks_with_room() {
-        let subnet = Subnet::parse("10.88.7.9/16").unwrap();
-        assert_eq!(subnet.gateway(), Ipv4Addr::new(10, 88, 0, 1));
+        let subnet = Subnet::parse("10.203.7.9/16").unwrap();
+        assert_eq!(subnet.gateway(), Ipv4Addr::new(10, 203, 0, 1));
         assert_eq!(subnet.guests().count(), 65533);
-        for text in ["10.88.0.0", "10.88.0.0/30", "10.88.0.0/7", "fd00::/64", "x/16"] {
+        for text in ["10.203.0.0", "10.203.0.0/30", "10.203.0.0/7", "fd00::/64", "x/16"] {
             assert!(Subnet::parse(text).is_err(), "{text}");
         }
     }
