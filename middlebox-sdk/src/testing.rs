@@ -29,6 +29,7 @@ use crate::vnf::{Counters, Host, Level, Output, Vnf};
 
 /// A file that a middlebox put into the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PutFile {
     /// Absolute path in the guest.
     pub path: String,
@@ -40,6 +41,7 @@ pub struct PutFile {
 
 /// A command that a middlebox ran in the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Command {
     /// Program and arguments.
     pub argv: Vec<String>,
@@ -49,6 +51,7 @@ pub struct Command {
 
 /// The call that a handle is lent for ([`Guest::during`]): what it may do depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Call {
     /// [`Middlebox::mkdir`](crate::Middlebox::mkdir): files of the instance alone.
     Mkdir,
