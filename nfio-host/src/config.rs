@@ -260,6 +260,27 @@ impl Config {
             .map_err(|e| NfioError::posix(EINVAL, format!("{file}: options: {e}")))?;
         Ok(config)
     }
+
+    /// Makes all paths absolute, seen from the current directory: nfio leaves it once it serves.
+    ///
+    /// # Errors
+    /// An empty path, or a current directory that is gone.
+    pub fn make_absolute(&mut self) -> Result<()> {
+        let tls = self.hosts.values_mut().filter_map(|host| host.tls.as_mut());
+        let paths = [&mut self.module_root, &mut self.oci.images]
+            .into_iter()
+            .chain(tls.flat_map(|tls| [&mut tls.ca, &mut tls.cert, &mut tls.key]));
+        for path in paths {
+            *path = std::path::absolute(&*path).map_err(|e| {
+                let errno = e.raw_os_error().unwrap_or(EINVAL);
+                NfioError::posix(
+                    errno,
+                    format!("{path:?} in nfio.toml is no path ({e}): write an absolute one"),
+                )
+            })?;
+        }
+        Ok(())
+    }
 }
 
 /// Whether all mount options are known ([`OPTIONS`]).
@@ -353,6 +374,18 @@ mod tests {
             let error = Config::parse(text, "f").unwrap_err().to_string();
             assert!(error.contains(words) && !error.contains('\n'), "{error}");
         }
+    }
+
+    #[test]
+    fn relative_paths_become_absolute() {
+        let text =
+            "[oci]\nimages = \"images\"\n[hosts.a]\ntls = { ca = \"a\", cert = \"/b\", key = \"c\" }\n";
+        let mut config = Config::parse(text, "f").unwrap();
+        config.make_absolute().unwrap();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!((&config.oci.images, &config.module_root), (&here.join("images"), &here.join("plugins")));
+        let tls = config.hosts["a"].tls.as_ref().unwrap();
+        assert_eq!((&tls.ca, tls.cert.to_str()), (&here.join("a"), Some("/b")));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! [`hypervisor`] → guest; nothing walks back up.
 
 pub mod beneath;
+pub mod cli;
 pub mod config;
 pub mod error;
 pub mod fs;

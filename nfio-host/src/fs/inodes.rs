@@ -1,0 +1,307 @@
+//! Which node number stands for which file. A node is what the kernel knows: it is counted up by every answer that
+//! names it and down by forget. It is keyed by device and inode number of its backing file, so that hard links
+//! share one, and keeps its names (parent and name), never a descriptor: a renamed directory moves one link and all
+//! paths below it are right again.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::SystemTime;
+
+/// The mount itself (FUSE_ROOT_ID).
+pub(crate) const ROOT_NODE: u64 = 1;
+/// Numbers from here on are ours; below they are inode numbers of ROOT's own device, which stay the same when a
+/// node is forgotten and looked up again.
+const OWN_NUMBERS: u64 = 1 << 62;
+
+/// What backs a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    /// Device.
+    pub(crate) dev: u64,
+    /// Inode number on it.
+    pub(crate) ino: u64,
+}
+
+type Name = Arc<OsStr>;
+
+#[derive(Default)]
+struct Node {
+    /// None: nothing backs it, or what did is gone.
+    key: Option<Key>,
+    names: Vec<(u64, Name)>,
+    children: HashMap<Name, u64>,
+    lookups: u64,
+    /// Length and time of a special file, as last told.
+    sized: Option<(u64, SystemTime)>,
+}
+
+/// The table.
+pub(crate) struct Inodes {
+    dev: u64,
+    table: RwLock<Table>,
+}
+
+struct Table {
+    nodes: HashMap<u64, Node>,
+    keys: HashMap<Key, u64>,
+    next: u64,
+}
+
+impl Inodes {
+    /// A table that knows ROOT alone.
+    pub(crate) fn new(root: Key) -> Self {
+        let node = Node { key: Some(root), lookups: 1, ..Node::default() };
+        let table = Table {
+            nodes: HashMap::from([(ROOT_NODE, node)]),
+            keys: HashMap::from([(root, ROOT_NODE)]),
+            next: OWN_NUMBERS,
+        };
+        Self { dev: root.dev, table: RwLock::new(table) }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The path of a node below ROOT; None: it has no name any more.
+    pub(crate) fn path(&self, node: u64) -> Option<PathBuf> {
+        let table = self.read();
+        let mut names = Vec::with_capacity(8);
+        let mut at = node;
+        while at != ROOT_NODE {
+            let (parent, name) = table.nodes.get(&at)?.names.first()?;
+            names.push(&**name);
+            at = *parent;
+        }
+        Some(names.into_iter().rev().collect())
+    }
+
+    /// What backs a node.
+    pub(crate) fn key(&self, node: u64) -> Option<Key> {
+        self.read().nodes.get(&node)?.key
+    }
+
+    /// Notes that the kernel is about to hear of `name` in `parent`, backed by `key` or by nothing. `single`: the
+    /// backing file can have no second name, so another one that is on record is out of date and its node with it.
+    pub(crate) fn found(&self, parent: u64, name: &OsStr, key: Option<Key>, single: bool) -> u64 {
+        let mut table = self.write();
+        let known = match key {
+            Some(key) => table.keys.get(&key).copied(),
+            None => table.child(parent, name).filter(|node| table.nodes[node].key.is_none()),
+        };
+        let fits = |node: &u64| {
+            let names = &table.nodes[node].names;
+            *node != ROOT_NODE
+                && (!single || names.is_empty() || names.iter().any(|(p, n)| *p == parent && **n == *name))
+        };
+        let node = match known {
+            Some(node) if fits(&node) => node,
+            stale => {
+                if let Some(node) = stale {
+                    table.forsake(node);
+                }
+                table.add(key, self.dev)
+            }
+        };
+        table.bind(parent, name, node);
+        if let Some(entry) = table.nodes.get_mut(&node) {
+            entry.lookups += 1;
+        }
+        node
+    }
+
+    /// The node above (the root is above itself).
+    pub(crate) fn parent(&self, node: u64) -> u64 {
+        let table = self.read();
+        let name = table.nodes.get(&node).and_then(|entry| entry.names.first());
+        name.map_or(ROOT_NODE, |(parent, _)| *parent)
+    }
+
+    /// The number that a directory listing shows for a file of ROOT's device.
+    pub(crate) fn number(&self, ino: u64) -> u64 {
+        self.read().keys.get(&Key { dev: self.dev, ino }).copied().unwrap_or(ino)
+    }
+
+    /// The kernel forgets `count` lookups.
+    pub(crate) fn forget(&self, node: u64, count: u64) {
+        let mut table = self.write();
+        if let Some(entry) = table.nodes.get_mut(&node) {
+            entry.lookups = entry.lookups.saturating_sub(count);
+        }
+        table.sweep(node);
+    }
+
+    /// A name is gone; `last`: and its file with it, so that the inode number may come back as another file.
+    pub(crate) fn unlinked(&self, parent: u64, name: &OsStr, last: bool) {
+        let mut table = self.write();
+        let Some(node) = table.child(parent, name) else { return };
+        table.unbind(parent, name);
+        if last {
+            table.lose(node);
+        }
+        table.sweep(node);
+    }
+
+    /// A directory is gone with all that was below it.
+    pub(crate) fn removed_tree(&self, parent: u64, name: &OsStr) {
+        let mut table = self.write();
+        let Some(top) = table.child(parent, name) else { return };
+        table.unbind(parent, name);
+        let mut doomed = vec![top];
+        while let Some(node) = doomed.pop() {
+            table.lose(node);
+            let children: Vec<_> = table.nodes.get(&node).map_or_else(Vec::new, |entry| {
+                entry.children.iter().map(|(name, child)| (Arc::clone(name), *child)).collect()
+            });
+            for (name, child) in children {
+                table.unbind(node, &name);
+                doomed.push(child);
+            }
+            table.sweep(node);
+        }
+    }
+
+    /// A name has moved; what had the new name before has lost it (see [`unlinked`](Self::unlinked) for `last`).
+    pub(crate) fn renamed(&self, from: (u64, &OsStr), to: (u64, &OsStr), last: bool) {
+        self.unlinked(to.0, to.1, last);
+        let mut table = self.write();
+        if let Some(node) = table.child(from.0, from.1) {
+            table.unbind(from.0, from.1);
+            table.bind(to.0, to.1, node);
+        }
+    }
+
+    /// Two names have changed places.
+    pub(crate) fn exchanged(&self, one: (u64, &OsStr), other: (u64, &OsStr)) {
+        let mut table = self.write();
+        let (first, second) = (table.child(one.0, one.1), table.child(other.0, other.1));
+        table.unbind(one.0, one.1);
+        table.unbind(other.0, other.1);
+        for (place, node) in [(other, first), (one, second)] {
+            if let Some(node) = node {
+                table.bind(place.0, place.1, node);
+            }
+        }
+    }
+
+    /// Length and time of a special file, as last told.
+    pub(crate) fn sized(&self, node: u64) -> Option<(u64, SystemTime)> {
+        self.read().nodes.get(&node)?.sized
+    }
+
+    /// Keeps length and time of a special file for the next lookup.
+    pub(crate) fn set_sized(&self, node: u64, sized: Option<(u64, SystemTime)>) {
+        if self.sized(node) != sized
+            && let Some(entry) = self.write().nodes.get_mut(&node)
+        {
+            entry.sized = sized;
+        }
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        let table = self.read();
+        assert!(table.keys.len() <= table.nodes.len());
+        table.nodes.len()
+    }
+}
+
+impl Table {
+    fn child(&self, parent: u64, name: &OsStr) -> Option<u64> {
+        self.nodes.get(&parent)?.children.get(name).copied()
+    }
+
+    fn add(&mut self, key: Option<Key>, dev: u64) -> u64 {
+        let own = key.filter(|key| key.dev == dev && (2..OWN_NUMBERS).contains(&key.ino));
+        let number = match own {
+            Some(key) if !self.nodes.contains_key(&key.ino) => key.ino,
+            _ => {
+                self.next += 1;
+                self.next
+            }
+        };
+        self.nodes.insert(number, Node { key, ..Node::default() });
+        if let Some(key) = key {
+            self.keys.insert(key, number);
+        }
+        number
+    }
+
+    /// Gives a node a name; another node that had it loses it.
+    fn bind(&mut self, parent: u64, name: &OsStr, node: u64) {
+        match self.child(parent, name) {
+            Some(same) if same == node => return,
+            Some(other) => {
+                self.unbind(parent, name);
+                self.sweep(other);
+            }
+            None => {}
+        }
+        let name: Name = Arc::from(name);
+        if let Some(entry) = self.nodes.get_mut(&parent) {
+            entry.children.insert(Arc::clone(&name), node);
+        }
+        if let Some(entry) = self.nodes.get_mut(&node) {
+            entry.names.push((parent, name));
+        }
+    }
+
+    fn unbind(&mut self, parent: u64, name: &OsStr) {
+        let Some(entry) = self.nodes.get_mut(&parent) else { return };
+        if let Some(child) = entry.children.remove(name)
+            && let Some(entry) = self.nodes.get_mut(&child)
+        {
+            entry.names.retain(|(p, n)| *p != parent || **n != *name);
+        }
+    }
+
+    /// The backing file is gone: its inode number no longer leads here.
+    fn lose(&mut self, node: u64) {
+        if let Some(key) = self.nodes.get_mut(&node).and_then(|entry| entry.key.take())
+            && self.keys.get(&key) == Some(&node)
+        {
+            self.keys.remove(&key);
+        }
+    }
+
+    /// What the table believed of a node is not true any more.
+    fn forsake(&mut self, node: u64) {
+        if node == ROOT_NODE {
+            return;
+        }
+        self.lose(node);
+        let names = self.nodes.get(&node).map_or_else(Vec::new, |entry| entry.names.clone());
+        for (parent, name) in names {
+            self.unbind(parent, &name);
+        }
+        self.sweep(node);
+    }
+
+    /// Drops a node that neither the kernel nor a child needs, then its parents that were kept for it alone.
+    fn sweep(&mut self, node: u64) {
+        let mut doomed = vec![node];
+        while let Some(node) = doomed.pop() {
+            let idle = |entry: &Node| entry.lookups == 0 && entry.children.is_empty();
+            if node == ROOT_NODE || !self.nodes.get(&node).is_some_and(idle) {
+                continue;
+            }
+            self.lose(node);
+            for (parent, name) in self.nodes.remove(&node).map_or_else(Vec::new, |entry| entry.names) {
+                if let Some(entry) = self.nodes.get_mut(&parent) {
+                    entry.children.remove(&name);
+                }
+                doomed.push(parent);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "inodes/tests.rs"]
+mod tests;
