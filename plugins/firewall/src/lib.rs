@@ -18,6 +18,7 @@ mod configure;
 mod include;
 mod lexer;
 mod nft;
+mod parser;
 mod record;
 mod rewrite;
 mod rule;

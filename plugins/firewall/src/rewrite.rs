@@ -5,7 +5,8 @@
 //!   `: goto nfio_drop`, a chain of the same table that counts and drops.
 //! - A chain with `policy drop` gets a last rule that counts what reaches the policy. A `return` in such a chain leads
 //!   to the policy as well, past the last rule: it gets a counter of its own. What reaches the policy from the end of
-//!   a chain entered by `goto`, or by `return` in a verdict map, is dropped but not counted.
+//!   a chain entered by `goto`, or by `return` in a verdict map, is dropped but not counted. Nor is what somebody adds
+//!   by hand in the guest without a counter.
 //!
 //! Nothing moves to another line, so nft's line numbers stay the user's.
 

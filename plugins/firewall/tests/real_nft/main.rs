@@ -20,6 +20,23 @@ fn configure(netns: &std::sync::Arc<Netns>, nf_conf: &str) -> Result<(), NfioErr
     done
 }
 
+/// A file of the guest, gone with the test. (These guests have the machine's own files.)
+struct Included(std::path::PathBuf);
+
+impl Included {
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("nfio-firewall-{}-{name}.nft", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Included {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 const INPUT: &str = "type filter hook input priority 0";
 
 #[test]
@@ -100,8 +117,8 @@ fn an_empty_nf_conf_leaves_the_images_rules_alone() {
 fn a_table_that_others_made_is_refused() {
     let netns = Netns::new();
     netns.nft(&["-f", "-"], "table ip nat { chain c { }; }");
-    std::fs::write("/tmp/nfio-firewall-test-include.nft", "table nat { chain c { drop; }; }\n# end\n")
-        .unwrap();
+    let included = Included::new("nat", "table nat { chain c { drop; }; }\n# end\n");
+    let include = format!("include \"{}\"", included.0.display());
     let before = netns.rules();
     for nf_conf in [
         "table ip nat { chain d { }; }",
@@ -112,7 +129,7 @@ fn a_table_that_others_made_is_refused() {
         "delete chain ip nat c",
         "add table inet x; add element ip nat s { 1.1.1.1 }",
         "delete table ip handle 1",
-        "include \"/tmp/nfio-firewall-test-include.nft\"",
+        &include,
         "table ip nfio_nf_conf { }",
         "list ruleset",
     ] {
@@ -120,7 +137,6 @@ fn a_table_that_others_made_is_refused() {
         assert_eq!(error.code(), 720, "{nf_conf}: {error}");
         assert_eq!(netns.rules(), before, "{nf_conf}");
     }
-    std::fs::remove_file("/tmp/nfio-firewall-test-include.nft").unwrap();
     configure(&netns, "table ip6 nat { chain c { }; }").unwrap();
 }
 
@@ -173,11 +189,10 @@ fn the_record_is_gone_with_the_tables() {
 #[test]
 fn included_files_count_too() {
     let netns = Netns::new();
-    let path = "/tmp/nfio-firewall-test-drop.nft";
-    std::fs::write(path, "udp dport 7 drop # drop\n").unwrap();
+    let included = Included::new("drop", "udp dport 7 drop # drop\n");
+    let path = included.0.display();
     let nf_conf = format!("table inet t {{\n chain c {{\n  {INPUT}\n  include \"{path}\"\n }}\n}}\n");
     configure(&netns, &nf_conf).unwrap();
-    std::fs::remove_file(path).unwrap();
     netns.send(7, 2);
     assert_eq!(drops(&netns), 2);
     assert!(

@@ -15,11 +15,11 @@ pub(crate) struct Netns {
 impl Netns {
     /// A fresh one, with lo up.
     pub(crate) fn new() -> Arc<Self> {
-        for tool in ["unshare", "nsenter", "nft", "ip"] {
+        for tool in ["unshare", "nsenter", "nft", "ip", "bash"] {
             let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).output().unwrap();
             assert!(
                 found.status.success(),
-                "these tests need {tool}: apt install nftables iproute2 util-linux (`make test` does)"
+                "these tests need {tool}: apt install nftables iproute2 util-linux bash (`make test` does)"
             );
         }
         let mut holder = Command::new("unshare")
