@@ -81,12 +81,11 @@ fn begin(dir: &GuestDir) -> Result<(Guest, Flock<File>)> {
     let mut prepared = Vec::new();
     io::stdin().read_to_end(&mut prepared)?;
     let prepared: Prepared = serde_json::from_slice(&prepared).map_err(|e| start_error(e.to_string()))?;
-    let deployed = dir.deployed()?.ok_or_else(|| start_error(format!("{} is gone", dir.path().display())))?;
-    let short = deployed.short.clone();
-    let cgroup = Cgroup::of(&short)?;
-    own_life(&cgroup)?;
+    // First the lock, then the look: the guest may have been destroyed while this process got going.
     let lock = dir.lock(PATIENCE)?;
-    let guest = start(dir, deployed, &prepared, &cgroup).map_err(|e| {
+    let deployed = dir.deployed()?.ok_or_else(|| start_error(format!("{} is gone", dir.path().display())))?;
+    let cgroup = Cgroup::of(&deployed.short)?;
+    let guest = own_life(&cgroup).and_then(|()| start(dir, deployed, &prepared, &cgroup)).map_err(|e| {
         let left = residue::clear(dir, None);
         cgroup.leave_as_monitor();
         match left {
