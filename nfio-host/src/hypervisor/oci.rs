@@ -49,7 +49,7 @@ use state::{Deployed, GuestDir, NetworkSettings, Running};
 use sysctl::Sysctls;
 
 /// Processes and threads that a guest may have.
-const PIDS_LIMIT: u32 = 4096;
+const PIDS_LIMIT: u32 = 1024;
 
 /// Device nodes that every guest may open; any may be made (they do not open).
 const DEVICES: [&str; 11] = [

@@ -7,6 +7,7 @@ use nix::unistd::Pid;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ struct Hierarchy {
 #[derive(Debug)]
 pub(super) struct Cgroup {
     short: String,
-    hierarchies: Vec<Hierarchy>,
+    hierarchies: &'static [Hierarchy],
 }
 
 /// What a guest may use.
@@ -100,7 +101,7 @@ impl Cgroup {
     /// else) leaves it where it is.
     pub(super) fn enter_as_monitor(&self) {
         let me = std::process::id().to_string();
-        for hierarchy in &self.hierarchies {
+        for hierarchy in self.hierarchies {
             // A new cpuset takes nobody in before it has been given CPUs, and has no part in whose we are.
             if hierarchy.controllers.iter().any(|c| c == "cpuset") && !hierarchy.v2 {
                 continue;
@@ -116,7 +117,7 @@ impl Cgroup {
     /// The reverse: the monitor leaves its groups so that it can remove them.
     pub(super) fn leave_as_monitor(&self) {
         let me = std::process::id().to_string();
-        for hierarchy in &self.hierarchies {
+        for hierarchy in self.hierarchies {
             if hierarchy.mount.join(PARENT).join(self.monitor_name()).is_dir() {
                 // Where the root takes nobody in, destroy finds and removes the empty group.
                 let _ = write(&hierarchy.mount.join("cgroup.procs"), &me);
@@ -167,7 +168,7 @@ impl Cgroup {
 
     /// Kills whatever is left in the guest's groups and removes them.
     pub(super) fn remove(&self) -> io::Result<()> {
-        for hierarchy in &self.hierarchies {
+        for hierarchy in self.hierarchies {
             let dir = hierarchy.mount.join(PARENT).join(&self.short);
             if !dir.is_dir() {
                 continue;
@@ -200,7 +201,7 @@ impl Cgroup {
 
     /// Removes the groups of a monitor that has ended.
     pub(super) fn remove_monitor(&self) {
-        for hierarchy in &self.hierarchies {
+        for hierarchy in self.hierarchies {
             // Missing, or still somebody in it: both are left to the next one who passes.
             let _ = fs::remove_dir(hierarchy.mount.join(PARENT).join(self.monitor_name()));
             remove_parent(&hierarchy.mount);
@@ -213,7 +214,7 @@ impl Cgroup {
 
     /// The guest's directory in the hierarchy of that controller, made; None where there is no such controller.
     fn group(&self, controller: &str) -> io::Result<Option<(PathBuf, bool)>> {
-        for hierarchy in &self.hierarchies {
+        for hierarchy in self.hierarchies {
             let offered = hierarchy.controllers.iter().any(|c| c == controller);
             if !hierarchy.v2 && offered {
                 return Ok(Some((make_dir(&hierarchy.mount, &self.short)?, false)));
@@ -316,8 +317,16 @@ fn missing(controller: &str, key: &str) -> io::Error {
     ))
 }
 
-/// What is mounted, as the kernel tells it.
-fn hierarchies() -> io::Result<Vec<Hierarchy>> {
+/// What is mounted, asked once: machines do not change this while they run, and every status needs it.
+fn hierarchies() -> io::Result<&'static [Hierarchy]> {
+    static KNOWN: OnceLock<Vec<Hierarchy>> = OnceLock::new();
+    match KNOWN.get() {
+        Some(known) => Ok(known),
+        None => find_hierarchies().map(|found| &KNOWN.get_or_init(|| found)[..]),
+    }
+}
+
+fn find_hierarchies() -> io::Result<Vec<Hierarchy>> {
     let mut found: Vec<Hierarchy> = Vec::new();
     for line in fs::read_to_string("/proc/self/mountinfo")?.lines() {
         let Some(hierarchy) = hierarchy(line) else { continue };

@@ -44,11 +44,12 @@ impl GuestExecutor {
         };
         let argv: Result<Vec<CString>, _> = args.iter().map(|arg| CString::new(arg.as_str())).collect();
         let Ok(argv) = argv else { return Failure::new(126, "an argument holds a NUL byte") };
-        // Ignored signals stay ignored over exec; Rust's runtime ignores SIGPIPE for itself.
-        // SAFETY: the default action is no handler; nothing else runs in this process.
-        let reset = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
-        if let Err(e) = reset {
-            return Failure::new(126, format!("SIGPIPE cannot be reset: {e}"));
+        // Ignored signals stay ignored over exec; Rust's runtime and the monitor ignore these for themselves.
+        for ignored in [Signal::SIGPIPE, Signal::SIGHUP, Signal::SIGTERM] {
+            // SAFETY: the default action is no handler; nothing else runs in this process.
+            if let Err(e) = unsafe { signal(ignored, SigHandler::SigDfl) } {
+                return Failure::new(126, format!("{ignored} cannot be reset: {e}"));
+            }
         }
         for filter in &self.filters {
             if let Err(e) = seccompiler::apply_filter(filter) {

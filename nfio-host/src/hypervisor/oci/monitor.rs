@@ -28,7 +28,7 @@ use super::log::{CAP, Log};
 use super::process::{Held, Identity};
 use super::residue::{self, PATIENCE};
 use super::spec::Device;
-use super::state::{Deployed, Exited, GuestDir, Running, write_json};
+use super::state::{Deployed, Exited, GuestDir, Running};
 use super::sysctl::Sysctls;
 use super::{caps, layer, network, prepare, seccomp, spec};
 use crate::error::{HypervisorError, NfioError, Result};
@@ -81,12 +81,11 @@ fn begin(dir: &GuestDir) -> Result<(Guest, Flock<File>)> {
     let mut prepared = Vec::new();
     io::stdin().read_to_end(&mut prepared)?;
     let prepared: Prepared = serde_json::from_slice(&prepared).map_err(|e| start_error(e.to_string()))?;
-    let deployed = dir.deployed()?.ok_or_else(|| start_error(format!("{} is gone", dir.path().display())))?;
-    let short = deployed.short.clone();
-    let cgroup = Cgroup::of(&short)?;
-    own_life(&cgroup)?;
+    // First the lock, then the look: the guest may have been destroyed while this process got going.
     let lock = dir.lock(PATIENCE)?;
-    let guest = start(dir, deployed, &prepared, &cgroup).map_err(|e| {
+    let deployed = dir.deployed()?.ok_or_else(|| start_error(format!("{} is gone", dir.path().display())))?;
+    let cgroup = Cgroup::of(&deployed.short)?;
+    let guest = own_life(&cgroup).and_then(|()| start(dir, deployed, &prepared, &cgroup)).map_err(|e| {
         let left = residue::clear(dir, None);
         cgroup.leave_as_monitor();
         match left {
@@ -100,9 +99,12 @@ fn begin(dir: &GuestDir) -> Result<(Guest, Flock<File>)> {
 /// Own session and control groups: neither a terminal nor the end of nfio's service reaches the monitor.
 fn own_life(cgroup: &Cgroup) -> Result<()> {
     setsid().map_err(|e| start_error(format!("the monitor gets no session of its own: {e}")))?;
-    // SAFETY: ignoring a signal runs no code.
-    unsafe { signal(Signal::SIGHUP, SigHandler::SigIgn) }
-        .map_err(|e| start_error(format!("the monitor cannot ignore SIGHUP: {e}")))?;
+    // SIGTERM comes when the machine goes down: the guest gets it as well, and is waited for.
+    for ignored in [Signal::SIGHUP, Signal::SIGTERM] {
+        // SAFETY: ignoring a signal runs no code.
+        unsafe { signal(ignored, SigHandler::SigIgn) }
+            .map_err(|e| start_error(format!("the monitor cannot ignore {ignored}: {e}")))?;
+    }
     nix::sys::prctl::set_child_subreaper(true)
         .map_err(|e| start_error(format!("the monitor cannot take orphans in: {e}")))?;
     cgroup.enter_as_monitor();
@@ -129,7 +131,8 @@ fn start(dir: &GuestDir, deployed: Deployed, prepared: &Prepared, cgroup: &Cgrou
     prepare::write(&inside, spec, prepared, address)?;
     let caps = caps::of(spec, &caps::held()?, cgroup.guards_devices())?;
     let config = spec::config(dir, &deployed, prepared, &inside, &caps, &devices)?;
-    write_json(&dir.join("config.json"), &config)?;
+    // Means nothing beyond this start, so it need not outlive a crash of the machine.
+    fs::write(dir.join("config.json"), config.to_string())?;
     drop(inside);
     let filters = if spec.boot.privileged {
         Vec::new()

@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use std::fs;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::cgroup::Cgroup;
 use super::lease;
@@ -12,6 +12,9 @@ use super::state::{Exited, GuestDir, Running, remove_tree};
 
 /// How long a killed guest may take to be gone and recorded.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a removal looks again while a monitor is at work.
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// Records the end and removes processes, control groups, link and libcontainer's state. Repeatable: every
 /// step takes what is not there for done.
@@ -74,14 +77,17 @@ pub(super) fn kill(dir: &GuestDir, running: &Running) -> io::Result<()> {
 
 /// Removes a guest whatever state it is in.
 pub(super) fn remove(dir: &GuestDir) -> io::Result<()> {
-    let lock = match dir.running()? {
-        Some(running) => kill(dir, &running).and_then(|()| dir.lock(PATIENCE)),
-        None => dir.lock(PATIENCE),
-    };
-    let _no_monitor = match (lock, dir.running()?) {
-        // A start that its nfio did not live to see has got through just now.
-        (_, Some(running)) => kill(dir, &running).and_then(|()| dir.lock(PATIENCE))?,
-        (lock, None) => lock?,
+    let end = Instant::now() + PATIENCE;
+    let _no_monitor = loop {
+        // Also that of a start under way whose nfio did not live to see it.
+        if let Some(running) = dir.running()? {
+            kill(dir, &running)?;
+        }
+        match dir.lock(GLANCE) {
+            Ok(lock) => break lock,
+            Err(e) if Instant::now() >= end => return Err(e),
+            Err(_) => {}
+        }
     };
     // Also what a start left that was cut off before it could record anything.
     clear(dir, None)?;
