@@ -68,10 +68,8 @@ fn an_activate_whose_ruleset_is_refused_leaves_nothing_half_made() {
     assert_eq!(errno(fw.try_act("activate")), libc::EINVAL);
     assert_eq!(fw.status(), "undeployed");
     assert!(fw.get("last_error").contains(":1:"), "{}", fw.get("last_error"));
-    let left = fs::read_dir(mounted.root().join(".nfio/oci")).expect("the driver's state");
-    // A guest's directory is called by its UUID.
-    let guests = left.flatten().filter(|entry| entry.file_name().len() == 36).count();
-    assert_eq!(guests, 0, "a guest was left");
+    let left = fs::read_dir(mounted.root().join(".nfio/oci/guests")).expect("the driver's guests");
+    assert_eq!(left.count(), 0, "a guest was left");
     fs::remove_dir(fw.path()).expect("an undeployed instance goes");
 }
 

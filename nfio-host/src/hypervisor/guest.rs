@@ -63,6 +63,8 @@ pub struct Guest {
     pub host: String,
     /// The owner that it was deployed for.
     pub user: String,
+    /// The image that it was deployed from.
+    pub image: String,
 }
 
 /// What a type's `prepare` asked for, before a start.

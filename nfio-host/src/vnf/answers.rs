@@ -96,10 +96,7 @@ impl Operations for VnfsOperations {
         let instance = self.instance(at)?;
         match &file.handler {
             Handler::Standard(name) => self.read_standard(&instance, name),
-            Handler::Own => {
-                let module = self.registry.module(at.ty)?;
-                module.read(&self.lend(&instance, Scope::Read)?, &file.path)
-            }
+            Handler::Own => self.read_own(&instance, file),
         }
     }
 
@@ -163,12 +160,33 @@ impl VnfsOperations {
         })
     }
 
-    /// A write to an own file. One to a verb has the instance's turn, so it may do what the life cycle does.
+    /// The text of an own file. A value ends in a newline, and a verb can always be read, so that `grep -R`, `tar` and
+    /// `cp -r` pass over it.
+    fn read_own(&self, instance: &Instance, file: &File) -> Result<Vec<u8>> {
+        let module = self.registry.module(&instance.ty)?;
+        let answer = module.read(&self.lend(instance, Scope::Read)?, &file.path);
+        match (file.kind, answer) {
+            (Kind::Verb, Err(e)) if e.errno() == libc::EOPNOTSUPP => {
+                Ok(format!("# {}: a verb of type {}\n", file.path, instance.ty).into_bytes())
+            }
+            (Kind::Value, Ok(mut text)) if text.last().is_some_and(|last| *last != b'\n') => {
+                text.push(b'\n');
+                Ok(text)
+            }
+            (_, answer) => answer,
+        }
+    }
+
+    /// A write to an own file. One to a verb has the instance's turn, so it may do what the life cycle does; one that
+    /// says nothing is answered here, so that copying or restoring a tree runs nothing.
     fn write_own(&self, instance: &Instance, file: &File, data: &[u8]) -> Result<usize> {
         let module = self.registry.module(&instance.ty)?;
         if file.kind != Kind::Verb {
             let handle = self.lend(instance, Scope::Read)?;
             return module.write(&handle, &file.path, data).map(|()| data.len());
+        }
+        if verb::says_nothing(data) {
+            return Ok(data.len());
         }
         let turn = instance.busy();
         let directory = spec::directory(&self.root, instance)?;
@@ -192,7 +210,7 @@ impl VnfsOperations {
         let script = std::str::from_utf8(data)
             .map_err(|_| NfioError::posix(libc::EINVAL, "a command is UTF-8 text"))?
             .trim_end_matches('\n');
-        if script.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+        if verb::says_nothing(data) {
             return Ok(());
         }
         let execution =

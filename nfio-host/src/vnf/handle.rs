@@ -118,6 +118,7 @@ impl<'a> Handle<'a> {
             ("user", None) => spec::user(&self.vnfs.root, self.instance),
             ("host", Some(record)) => Ok(record.guest.host),
             ("host", None) => Ok(now()?.ip_address),
+            (_, Some(record)) => Ok(record.guest.image),
             _ => Ok(now()?.image_name),
         }
     }

@@ -121,6 +121,7 @@ impl VnfsOperations {
                 name: spec.name.clone(),
                 host: spec.host.clone(),
                 user: spec.user.clone(),
+                image: spec.image.clone(),
             },
         };
         // Before the driver is called: a guest that exists is always known.

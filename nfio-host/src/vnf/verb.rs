@@ -96,6 +96,13 @@ impl fmt::Display for Verb {
     }
 }
 
+/// Whether a write to a verb holds nothing but blank lines and comments.
+pub(super) fn says_nothing(data: &[u8]) -> bool {
+    data.split(|byte| *byte == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .all(|line| line.is_empty() || line.starts_with(b"#"))
+}
+
 /// Runs the lines of one write in order: what a line is, `each` decides. Blank lines and comments do nothing, so that
 /// copying or restoring a tree runs nothing. Answers how many bytes are done; the errno only where the very first
 /// line that does something failed.
@@ -141,6 +148,12 @@ mod tests {
             Ok(())
         });
         assert_eq!((done.unwrap(), ran), (data.len(), vec!["stop".to_owned(), "start".to_owned()]));
+    }
+
+    #[test]
+    fn blank_lines_and_comments_say_nothing() {
+        assert!(says_nothing(b"") && says_nothing(b"\n # last: x\n\n#\n"));
+        assert!(!says_nothing(b"# a\nflush") && !says_nothing(b"flush"));
     }
 
     #[test]
