@@ -240,7 +240,7 @@ fn a_guest_lives_through_its_whole_life_and_leaves_nothing() {
     bed.oci.destroy(&guest, true).unwrap();
     assert_eq!(bed.oci.guest_status(&guest).unwrap_err().code(), 702);
     assert_eq!(traces(), [""; 0]);
-    assert!(groups(&guest).is_empty());
+    assert!(groups(&guest).is_empty(), "{:?}", groups(&guest));
     assert_eq!(fs::read_dir("/run/nfio/leases").unwrap().count(), 0);
     assert_eq!(fs::read_dir(bed.dir.path().join("oci/guests")).unwrap().count(), 0);
     println!("deploy {deployed:?}, start {started:?}, exec {executed:?}, stop {stopped:?}");

@@ -2,8 +2,8 @@
 //! install, no state but files: every answer comes from a guest's directory and the kernel, so a new nfio
 //! knows at once what the last one knew.
 //!
-//! nfio itself never forks. A *monitor* per running guest ([`monitor`]) and short-lived helpers ([`exec`]) are
-//! our own binary, exec'd ([`helper`]).
+//! nfio itself never forks. A *monitor* per running guest (`monitor.rs`) and a short-lived helper per
+//! command (`exec.rs`) are our own binary, exec'd (`helper.rs`).
 
 mod caps;
 mod cgroup;

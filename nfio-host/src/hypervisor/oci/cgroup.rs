@@ -24,6 +24,20 @@ struct Hierarchy {
     controllers: Vec<String>,
 }
 
+impl Hierarchy {
+    /// A process's group in this hierarchy, from its /proc/<pid>/cgroup.
+    fn path_in<'a>(&self, text: &'a str) -> Option<&'a str> {
+        text.lines().find_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            let ours = match self.v2 {
+                true => controllers.is_empty(),
+                false => controllers.split(',').eq(self.controllers.iter().map(String::as_str)),
+            };
+            ours.then_some(path)
+        })
+    }
+}
+
 /// The control groups of one guest.
 #[derive(Debug)]
 pub(super) struct Cgroup {
@@ -97,13 +111,18 @@ impl Cgroup {
         self.group("freezer").map(drop)
     }
 
-    /// Moves this process, the monitor, out of nfio's service. A hierarchy that refuses (delegated to somebody
-    /// else) leaves it where it is.
+    /// Moves this process, the monitor, out of nfio's service. Where nfio is in the root group there is nothing
+    /// to leave (and every move waits for all CPUs); a hierarchy that refuses (delegated to somebody else)
+    /// leaves it where it is.
     pub(super) fn enter_as_monitor(&self) {
         let me = std::process::id().to_string();
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         for hierarchy in self.hierarchies {
             // A new cpuset takes nobody in before it has been given CPUs, and has no part in whose we are.
             if hierarchy.controllers.iter().any(|c| c == "cpuset") && !hierarchy.v2 {
+                continue;
+            }
+            if hierarchy.path_in(&own) == Some("/") {
                 continue;
             }
             let entered = make_dir(&hierarchy.mount, &self.monitor_name())
@@ -372,5 +391,10 @@ mod tests {
         assert_eq!(hierarchy(named).unwrap().controllers, ["name=systemd"]);
         assert!(hierarchy(v2).unwrap().v2);
         assert_eq!(hierarchy("1 2 0:3 / / rw - ext4 /dev/vda rw"), None);
+        let own = "4:cpu,cpuacct:/a:b\n1:name=systemd:/system.slice\n0::/\n";
+        let path = |line: &str| hierarchy(line).unwrap().path_in(own).map(String::from);
+        assert_eq!(path(v1).as_deref(), Some("/a:b"));
+        assert_eq!(path(named).as_deref(), Some("/system.slice"));
+        assert_eq!(path(v2).as_deref(), Some("/"));
     }
 }

@@ -26,7 +26,7 @@ const FILES: &[c_long] = &[
     SYS_openat, SYS_openat2, SYS_close, SYS_close_range, SYS_read, SYS_readv, SYS_pread64, SYS_preadv,
     SYS_preadv2, SYS_write, SYS_writev, SYS_pwrite64, SYS_pwritev, SYS_pwritev2, SYS_lseek, SYS_sendfile,
     SYS_splice, SYS_tee, SYS_vmsplice, SYS_copy_file_range, SYS_readahead, SYS_fadvise64, SYS_fallocate,
-    SYS_ftruncate, SYS_truncate, SYS_fsync, SYS_fdatasync, SYS_sync, SYS_syncfs, SYS_sync_file_range,
+    SYS_ftruncate, SYS_truncate, SYS_fsync, SYS_fdatasync, SYS_sync, SYS_syncfs,
     SYS_fstat, SYS_newfstatat, SYS_statx, SYS_statfs, SYS_fstatfs, SYS_faccessat, SYS_faccessat2,
     SYS_fchmod, SYS_fchmodat, SYS_fchown, SYS_fchownat, SYS_utimensat, SYS_umask, SYS_getcwd, SYS_chdir,
     SYS_fchdir, SYS_getdents64, SYS_mkdirat, SYS_mknodat, SYS_linkat, SYS_symlinkat, SYS_readlinkat,
@@ -66,7 +66,7 @@ const PROCESSES: &[c_long] = &[
     SYS_process_vm_readv, SYS_process_vm_writev, SYS_getpid, SYS_getppid, SYS_gettid, SYS_getpgid,
     SYS_setpgid, SYS_getsid, SYS_setsid, SYS_set_tid_address, SYS_prctl, SYS_seccomp,
     SYS_landlock_create_ruleset, SYS_landlock_add_rule, SYS_landlock_restrict_self, SYS_getrusage,
-    SYS_getrlimit, SYS_setrlimit, SYS_prlimit64, SYS_getpriority, SYS_setpriority, SYS_ioprio_get,
+    SYS_prlimit64, SYS_getpriority, SYS_setpriority, SYS_ioprio_get,
     SYS_ioprio_set, SYS_getcpu, SYS_sched_yield, SYS_sched_getaffinity, SYS_sched_setaffinity,
     SYS_sched_getattr, SYS_sched_setattr, SYS_sched_getparam, SYS_sched_setparam, SYS_sched_getscheduler,
     SYS_sched_setscheduler, SYS_sched_get_priority_max, SYS_sched_get_priority_min,
@@ -111,11 +111,12 @@ const ARCHITECTURE: &[c_long] = &[
     SYS_utime, SYS_utimes, SYS_futimesat, SYS_getdents, SYS_dup2, SYS_pipe, SYS_poll, SYS_select,
     SYS_epoll_create, SYS_epoll_wait, SYS_epoll_ctl_old, SYS_epoll_wait_old, SYS_eventfd, SYS_signalfd,
     SYS_inotify_init, SYS_fork, SYS_vfork, SYS_getpgrp, SYS_pause, SYS_alarm, SYS_time, SYS_arch_prctl,
-    SYS_modify_ldt, SYS_set_thread_area, SYS_get_thread_area,
+    SYS_getrlimit, SYS_setrlimit, SYS_sync_file_range, SYS_modify_ldt, SYS_set_thread_area, SYS_get_thread_area,
 ];
 
+/// renameat, sync_file_range, getrlimit and setrlimit: numbers of the kernel that the crate libc leaves out.
 #[cfg(target_arch = "aarch64")]
-const ARCHITECTURE: &[c_long] = &[SYS_renameat];
+const ARCHITECTURE: &[c_long] = &[38, 84, 163, 164];
 
 /// Calls that come with a capability.
 const WITH_CAPABILITY: &[(&str, &[c_long])] = &[
