@@ -175,7 +175,7 @@ impl Operations for Fake {
     fn lane(&self, instance: Instance<'_>, file: &File, _access: Access) -> Lane {
         let deadline = match file.path.as_str() {
             "slow" | "boom_in_lane" => Duration::from_secs(60),
-            "late" => Duration::from_millis(50),
+            "late" => Duration::from_secs(1),
             _ => return Lane::Inline,
         };
         let key = format!("{}/{}", instance.name, file.path);
