@@ -152,8 +152,7 @@ impl Nfio {
                 );
                 reply(kept.as_deref().map_err(|errno| *errno));
             }
-            Open::Special(file, reader) if file.kind == Kind::Log => {
-                let _ = reader;
+            Open::Special(file, _) if file.kind == Kind::Log => {
                 self.ask(
                     handle.node,
                     file,
