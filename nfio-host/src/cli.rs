@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use crate::config::{Config, LogLevel};
 use crate::error::NfioError;
+use crate::root::Relocation;
 
 /// The Linux file system as the interface for orchestrating virtual network functions: mkdir makes one,
 /// `echo activate > action` deploys it, `cat stats/rx_bytes` reads it, rmdir removes it.
@@ -84,6 +85,12 @@ struct MountArgs {
     /// Mount options, for example allow_other
     #[arg(short = 'o', value_name = "OPTIONS", value_delimiter = ',')]
     options: Vec<String>,
+    /// ROOT was moved here from another path or machine
+    #[arg(long, conflicts_with = "root_copied")]
+    root_moved: bool,
+    /// ROOT is a copy whose original goes on: it gets a UUID of its own and no guests
+    #[arg(long)]
+    root_copied: bool,
     /// We are the background process: the mount command waits at our stdout.
     #[arg(long = daemon::FLAG, hide = true)]
     background: bool,
@@ -94,6 +101,15 @@ struct MountArgs {
 }
 
 impl MountArgs {
+    /// Why ROOT is not where it was last.
+    fn relocation(&self) -> Relocation {
+        match (self.root_moved, self.root_copied) {
+            (true, _) => Relocation::Moved,
+            (_, true) => Relocation::Copied,
+            _ => Relocation::None,
+        }
+    }
+
     /// The configuration of this mount: the file's, overruled by the command line.
     fn config(&self) -> crate::error::Result<Config> {
         let mut config = Config::load(self.config.as_deref())?;

@@ -2,7 +2,6 @@
 //! format that this nfio knows, and ours alone for as long as the value lives.
 
 use nix::errno::Errno;
-use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,14 +9,13 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::beneath;
+mod identity;
+
+pub use identity::{FORMAT, Relocation};
+
 use crate::error::{NfioError, Result};
 use crate::tree::{CHNS, NF_TYPES, PRIVATE};
 
-/// The format of ROOT that this nfio reads and writes.
-pub const FORMAT: u32 = 1;
-/// What tells about ROOT, in its private directory.
-const ROOT_TOML: &str = "root.toml";
 /// What a mount holds locked, in the private directory; it holds the pid of the holder.
 const LOCK: &str = "lock";
 /// How long a lock may be held by somebody who only looks whether it is free ([`wait_until_free`]).
@@ -33,18 +31,14 @@ pub struct Root {
     _lock: File,
 }
 
-#[derive(Serialize, Deserialize)]
-struct RootToml {
-    uuid: String,
-    format: u32,
-}
-
 impl Root {
-    /// Opens ROOT for one mount: makes what is missing in it, checks its format, takes its lock.
+    /// Opens ROOT for one mount: makes what is missing in it, checks its format and where it was last, takes its
+    /// lock.
     ///
     /// # Errors
-    /// A ROOT that is missing, no directory, not writable, of a newer format, or mounted by another nfio.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// A ROOT that is missing, no directory, not writable, of a newer format, mounted by another nfio, or last used
+    /// elsewhere without a `relocation` that says why.
+    pub fn open(path: &Path, relocation: Relocation) -> Result<Self> {
         let path = locate(path)?;
         let dir = File::open(&path).map_err(|e| unusable(&path, &e))?;
         let private = path.join(PRIVATE);
@@ -53,7 +47,7 @@ impl Root {
         for name in [NF_TYPES, CHNS] {
             make_dir(&path, &path.join(name), 0o755)?;
         }
-        let uuid = identify(&path, &dir)?;
+        let uuid = identity::identify(&path, &dir, relocation)?;
         Ok(Self { path, dir, uuid, _lock: lock })
     }
 
@@ -184,41 +178,6 @@ fn make_dir(root: &Path, path: &Path, mode: u32) -> Result<()> {
     std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|e| unusable(root, &e))
 }
 
-/// Reads ROOT's UUID, or gives it one.
-fn identify(root: &Path, dir: &File) -> Result<String> {
-    let name = Path::new(PRIVATE).join(ROOT_TOML);
-    let Some(text) = beneath::read_file(dir.as_fd(), &name, 64 * 1024)? else {
-        let new = RootToml { uuid: uuid::Uuid::new_v4().to_string(), format: FORMAT };
-        let text = format!("uuid = \"{}\"\nformat = {}\n", new.uuid, new.format);
-        beneath::write_atomic(&root.join(name), text.as_bytes()).map_err(|e| {
-            let io = std::io::Error::from_raw_os_error(e.errno());
-            unusable(root, &io)
-        })?;
-        return Ok(new.uuid);
-    };
-    let damaged = |why: &str| {
-        let what = format!("has a damaged {} ({}): restore it from a backup", name.display(), why.trim());
-        refusal(Errno::EINVAL, root, &what)
-    };
-    let text = String::from_utf8(text).map_err(|_| damaged("it is not text"))?;
-    // The format first: a newer one may have changed everything else.
-    let format = text
-        .parse::<toml::Table>()
-        .map_err(|e| damaged(e.message()))?
-        .get("format")
-        .and_then(toml::Value::as_integer)
-        .ok_or_else(|| damaged("it names no format"))?;
-    if format > i64::from(FORMAT) {
-        let what = format!(
-            "was written by a newer nfio (format {format}, this one knows {FORMAT}): mount it with that version"
-        );
-        return Err(refusal(Errno::EINVAL, root, &what));
-    }
-    let read: RootToml = toml::from_str(&text).map_err(|e| damaged(e.message()))?;
-    let uuid = uuid::Uuid::parse_str(&read.uuid).map_err(|_| damaged("its uuid is none"))?;
-    Ok(uuid.to_string())
-}
-
 fn refusal(errno: Errno, root: &Path, what: &str) -> NfioError {
     NfioError::posix(errno as i32, format!("ROOT {} {what}", root.display()))
 }
@@ -249,10 +208,14 @@ fn unusable(root: &Path, error: &std::io::Error) -> NfioError {
 mod tests {
     use super::*;
 
+    fn open(path: &Path) -> Result<Root> {
+        Root::open(path, Relocation::None)
+    }
+
     #[test]
     fn a_new_root_gets_its_frame_and_keeps_its_uuid_for_good() {
         let dir = tempfile::tempdir().unwrap();
-        let root = Root::open(dir.path()).unwrap();
+        let root = open(dir.path()).unwrap();
         let uuid = root.uuid().to_string();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o7777;
         assert_eq!(mode(&root.private()), 0o700);
@@ -260,34 +223,34 @@ mod tests {
         assert_eq!(mode(&root.path().join("chns")), 0o755);
         assert_eq!(holder(root.path()), Some(std::process::id() as i32));
         drop(root);
-        assert_eq!(Root::open(dir.path()).unwrap().uuid(), uuid);
+        assert_eq!(open(dir.path()).unwrap().uuid(), uuid);
     }
 
     #[test]
     fn a_second_mount_is_refused_with_the_holders_pid_and_works_once_the_first_is_gone() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Root::open(dir.path()).unwrap();
-        let error = Root::open(dir.path()).unwrap_err();
+        let first = open(dir.path()).unwrap();
+        let error = open(dir.path()).unwrap_err();
         assert_eq!(error.errno(), Errno::EBUSY as i32);
         let pid = format!("pid {}", std::process::id());
         assert!(error.to_string().contains(&pid) && error.to_string().contains("nfio umount"), "{error}");
         assert!(!wait_until_free(dir.path(), Duration::ZERO));
         drop(first);
         assert!(wait_until_free(dir.path(), Duration::ZERO));
-        Root::open(dir.path()).unwrap();
+        open(dir.path()).unwrap();
     }
 
     #[test]
     fn somebody_who_looks_whether_the_lock_is_free_does_not_stop_a_mount() {
         let dir = tempfile::tempdir().unwrap();
-        drop(Root::open(dir.path()).unwrap());
+        drop(open(dir.path()).unwrap());
         let looking = File::open(dir.path().join(".nfio/lock")).unwrap();
         looking.try_lock_shared().unwrap();
         let release = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(50));
             drop(looking);
         });
-        Root::open(dir.path()).unwrap();
+        open(dir.path()).unwrap();
         release.join().unwrap();
     }
 
@@ -295,30 +258,13 @@ mod tests {
     fn a_missing_root_or_one_that_is_a_file_names_itself_and_the_way_out() {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("none");
-        let error = Root::open(&missing).unwrap_err();
+        let error = open(&missing).unwrap_err();
         assert_eq!(error.errno(), Errno::ENOENT as i32);
         assert!(error.to_string().contains("mkdir") && error.to_string().contains("none"), "{error}");
         std::fs::write(&missing, "").unwrap();
-        assert_eq!(Root::open(&missing).unwrap_err().errno(), Errno::ENOTDIR as i32);
+        assert_eq!(open(&missing).unwrap_err().errno(), Errno::ENOTDIR as i32);
         std::fs::write(dir.path().join("nf-types"), "").unwrap();
-        let error = Root::open(dir.path()).unwrap_err();
+        let error = open(dir.path()).unwrap_err();
         assert!(error.to_string().contains("holds nf-types that is not a directory"), "{error}");
-    }
-
-    #[test]
-    fn a_newer_format_and_a_damaged_record_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        drop(Root::open(dir.path()).unwrap());
-        let toml = dir.path().join(".nfio/root.toml");
-        for (text, words) in [
-            ("format = 2\nnews = true\n", "a newer nfio (format 2, this one knows 1)"),
-            ("uuid = \"x\"\nformat = 1\n", "its uuid is none"),
-            ("uuid = ", "damaged"),
-            ("", "names no format"),
-        ] {
-            std::fs::write(&toml, text).unwrap();
-            let error = Root::open(dir.path()).unwrap_err().to_string();
-            assert!(error.contains(words), "{error}");
-        }
     }
 }

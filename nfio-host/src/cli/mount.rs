@@ -83,7 +83,7 @@ fn serve_until_unmounted(
     let mountpoint = Mountpoint::locate(&args.mountpoint)?;
     apart(&root, mountpoint.path())?;
     config.module_root = module_root(&config.module_root, mountpoint.path())?;
-    let root = Root::open(&root)?;
+    let root = Root::open(&root, args.relocation())?;
     log(&root)?;
     mountpoint.make_free()?;
     config.make_absolute()?;
