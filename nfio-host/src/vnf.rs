@@ -16,11 +16,11 @@ mod verb;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::config::{Deadlines, Policy};
 use crate::error::{HypervisorError, NfioError, Result, VnfConfigurationError};
-use crate::fs::operations::Caller;
+use crate::fs::operations::{Caller, OnChange};
 use crate::hypervisor::{Counters, Hypervisor, Status};
 use crate::modules::Registry;
 use crate::root::Root;
@@ -38,6 +38,8 @@ pub struct VnfsOperations {
     policy: Policy,
     /// Instances that something has been asked about, by type and name.
     instances: Mutex<HashMap<(String, String), Arc<Instance>>>,
+    /// Tells the file system that a status may have changed.
+    changed: OnceLock<OnChange>,
 }
 
 impl VnfsOperations {
@@ -53,8 +55,15 @@ impl VnfsOperations {
         deadlines: Deadlines,
         policy: Policy,
     ) -> Result<Self> {
-        let vnfs =
-            Self { root, registry, hypervisor, deadlines, policy, instances: Mutex::new(HashMap::new()) };
+        let vnfs = Self {
+            root,
+            registry,
+            hypervisor,
+            deadlines,
+            policy,
+            instances: Mutex::new(HashMap::new()),
+            changed: OnceLock::new(),
+        };
         vnfs.mend_types()?;
         vnfs.adopt_guests()?;
         Ok(vnfs)

@@ -27,14 +27,15 @@ pub(crate) enum Io {
     Direct,
 }
 
-/// One write(2). The request also carries the descriptor's flags as they are now: O_NONBLOCK, for writes that only
-/// queue, belongs here.
+/// One write(2).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Write<'a> {
     pub(crate) offset: u64,
     pub(crate) data: &'a [u8],
     /// The writer may not keep suid and sgid bits.
     pub(crate) strip: bool,
+    /// O_NONBLOCK is set: a verb is only queued.
+    pub(crate) nonblocking: bool,
     pub(crate) caller: Caller,
 }
 
@@ -199,6 +200,14 @@ impl Nfio {
             Open::Special(file, _) if file.mode & 0o222 != 0 => {
                 let (node, file, handle) = (handle.node, Arc::clone(file), Arc::clone(&handle));
                 let (data, caller, offset) = (write.data.to_vec(), write.caller, write.offset);
+                if write.nonblocking && file.kind == Kind::Verb {
+                    let count = data.len();
+                    let queued = self.queue(node, &file, move |ops, instance, file| {
+                        // Whoever queued it has gone on; a failure stands in last_error.
+                        let _ = ops.write(instance, file, &data, caller);
+                    });
+                    return reply(queued.map(|()| count));
+                }
                 self.ask(
                     node,
                     &file,
@@ -226,6 +235,7 @@ impl Nfio {
 
     /// release.
     pub(super) fn release(&self, handle: u64) {
+        self.polls.closed(handle);
         self.handles.remove(handle);
     }
 

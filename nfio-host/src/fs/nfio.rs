@@ -19,6 +19,7 @@ use super::lanes::Lanes;
 use super::modules_dir::is_virtual;
 use super::operations::{Access, Caller, Operations, TypeState};
 use super::ordinary::{self, Backing, Change};
+use super::polls::Polls;
 use super::{Answer, xattr};
 use crate::tree::{self, NF_TYPES, Node};
 
@@ -29,6 +30,7 @@ pub struct Nfio {
     pub(super) inodes: Inodes,
     pub(super) handles: Handles,
     pub(super) lanes: Lanes,
+    pub(super) polls: Arc<Polls>,
     pub(super) started: SystemTime,
     /// Held for writing while a name goes or moves, for reading from a node's path to the system call on it: a path
     /// never names something else than it did when it was put together.
@@ -68,12 +70,16 @@ impl Nfio {
     /// The errno of fstat(2), as a plain POSIX error.
     pub fn new(root: OwnedFd, ops: Arc<dyn Operations>) -> crate::error::Result<Self> {
         let stat = fstat(&root).map_err(std::io::Error::from)?;
+        let polls = Arc::new(Polls::default());
+        let told = Arc::clone(&polls);
+        ops.on_change(Box::new(move |instance| told.changed(instance)));
         Ok(Self {
             root: Backing::new(root),
             ops,
             inodes: Inodes::new(key(&stat)),
             handles: Handles::default(),
             lanes: Lanes::new(),
+            polls,
             started: SystemTime::now(),
             paths: RwLock::new(()),
         })

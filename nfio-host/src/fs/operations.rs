@@ -66,6 +66,9 @@ pub enum TypeState {
     Missing,
 }
 
+/// Whom to tell that an instance has changed; may be called from any thread.
+pub type OnChange = Box<dyn Fn(Instance<'_>) + Send + Sync>;
+
 /// The questions. No method but [`read`](Self::read), [`read_log`](Self::read_log), [`write`](Self::write) and
 /// [`attributes`](Self::attributes) may take long; none of the others asks a driver or a module but for `mkdir`'s
 /// own hook.
@@ -111,6 +114,10 @@ pub trait Operations: Send + Sync + 'static {
 
     /// One write(2) to a special file, complete in itself.
     fn write(&self, instance: Instance<'_>, file: &File, data: &[u8], caller: Caller) -> Written;
+
+    /// Has `changed` called whenever a value of an instance that is answered inline may have
+    /// changed without being asked: `status`. Called once, before the file system is mounted.
+    fn on_change(&self, changed: OnChange);
 
     /// Names of all modules, loaded or not (`modules/`).
     fn modules(&self) -> Vec<String>;

@@ -77,6 +77,11 @@ impl Reader {
         part
     }
 
+    /// Whether this is what was last read.
+    pub(crate) fn has_read(&self, text: &[u8]) -> bool {
+        self.lock().text.as_ref().is_some_and(|read| read.as_slice() == text)
+    }
+
     /// A write has ended; the descriptor's position is `position` now.
     pub(crate) fn written(&self, position: u64, answer: Option<Vec<u8>>) {
         let answered = answer.is_some();
@@ -106,17 +111,51 @@ impl Nfio {
         question: impl FnOnce(&dyn Operations, Instance<'_>, &File) -> Result<T> + Send + 'static,
         reply: impl FnOnce(Answer<T>) + Send + 'static,
     ) {
-        // Asked at each access: the instance may have been renamed since the file was opened.
-        let path = self.inodes.path(node).unwrap_or_default();
-        let Node::Within(instance, _) = tree::node(&path) else { return reply(Err(Errno::ENXIO)) };
-        match self.ops.lane(instance, file, access) {
-            Lane::Inline => reply(question(&*self.ops, instance, file).map_err(|e| errno(&e))),
-            Lane::Bounded { key, width, queue, deadline, overdue } => {
-                let rules = Rules { key, width, queue, deadline, overdue: Errno::from_raw(overdue) };
-                let place = Place { ty: instance.ty.into(), name: instance.name.into() };
+        let Some(place) = self.place(node) else { return reply(Err(Errno::ENXIO)) };
+        match self.rules(place.instance(), file, access) {
+            None => reply(question(&*self.ops, place.instance(), file).map_err(|e| errno(&e))),
+            Some(rules) => {
                 let (ops, file) = (Arc::clone(&self.ops), Arc::clone(file));
                 let job = move || question(&*ops, place.instance(), &file).map_err(|e| errno(&e));
                 self.lanes.submit(rules, job, reply);
+            }
+        }
+    }
+
+    /// Has a write done while its caller goes on (O_NONBLOCK): one per lane, and EAGAIN while anything is under way
+    /// there.
+    pub(super) fn queue(
+        &self,
+        node: u64,
+        file: &Arc<File>,
+        work: impl FnOnce(&dyn Operations, Instance<'_>, &File) + Send + 'static,
+    ) -> Answer<()> {
+        let place = self.place(node).ok_or(Errno::ENXIO)?;
+        let Some(rules) = self.rules(place.instance(), file, Access::Write) else {
+            work(&*self.ops, place.instance(), file);
+            return Ok(());
+        };
+        let (ops, file) = (Arc::clone(&self.ops), Arc::clone(file));
+        let rules = Rules { width: 1, queue: 0, overdue: Errno::EAGAIN, ..rules };
+        self.lanes.queue(rules, move || {
+            work(&*ops, place.instance(), &file);
+            Ok(())
+        })
+    }
+
+    /// Asked at each access: the instance may have been renamed since the file was opened.
+    fn place(&self, node: u64) -> Option<Place> {
+        let path = self.inodes.path(node).unwrap_or_default();
+        let Node::Within(instance, _) = tree::node(&path) else { return None };
+        Some(Place { ty: instance.ty.into(), name: instance.name.into() })
+    }
+
+    /// The rules of the lane for an access; None: it is answered here and now.
+    fn rules(&self, instance: Instance<'_>, file: &File, access: Access) -> Option<Rules> {
+        match self.ops.lane(instance, file, access) {
+            Lane::Inline => None,
+            Lane::Bounded { key, width, queue, deadline, overdue } => {
+                Some(Rules { key, width, queue, deadline, overdue: Errno::from_raw(overdue) })
             }
         }
     }

@@ -8,7 +8,7 @@ use super::handle::{Handle, Scope};
 use super::instance::Instance;
 use super::{VnfsOperations, last_error, spec, standard, verb};
 use crate::error::{HypervisorError, NfioError, Result};
-use crate::fs::operations::{Access, Caller, Lane, Operations, TypeState, Written};
+use crate::fs::operations::{Access, Caller, Lane, OnChange, Operations, TypeState, Written};
 use crate::hypervisor::Execution;
 use crate::modules;
 use crate::tree;
@@ -128,6 +128,11 @@ impl Operations for VnfsOperations {
             },
             Handler::Own => Written { count: self.write_own(&instance, file, data), answer: None },
         }
+    }
+
+    fn on_change(&self, changed: OnChange) {
+        // Set once, before anything can change.
+        let _ = self.changed.set(changed);
     }
 
     fn modules(&self) -> Vec<String> {

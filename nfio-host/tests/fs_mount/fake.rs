@@ -2,7 +2,7 @@
 
 use middlebox_sdk::{File, Kind};
 use nfio_host::error::{HypervisorError, NfioError, Result};
-use nfio_host::fs::operations::{Access, Caller, Lane, Operations, TypeState, Written};
+use nfio_host::fs::operations::{Access, Caller, Lane, OnChange, Operations, TypeState, Written};
 use nfio_host::tree::Instance;
 use std::collections::HashSet;
 use std::fs;
@@ -18,6 +18,7 @@ pub(crate) struct Fake {
     /// Every write to a verb: file, text, who.
     pub(crate) writes: Mutex<Vec<(String, String, Caller)>>,
     pub(crate) log: Mutex<Vec<u8>>,
+    pub(crate) changed: Mutex<Option<OnChange>>,
     pub(crate) deployed: Mutex<HashSet<String>>,
     /// How often `status` was read.
     pub(crate) reads: AtomicU64,
@@ -72,6 +73,7 @@ impl Fake {
             files: files.into_iter().map(Arc::new).collect(),
             writes: Mutex::default(),
             log: Mutex::default(),
+            changed: Mutex::default(),
             deployed: Mutex::default(),
             reads: AtomicU64::new(0),
             late: AtomicBool::new(false),
@@ -223,6 +225,9 @@ impl Operations for Fake {
             }
             _ => Written { count: Ok(data.len()), answer: None },
         }
+    }
+    fn on_change(&self, changed: OnChange) {
+        *self.changed.lock().unwrap() = Some(changed);
     }
     fn modules(&self) -> Vec<String> {
         vec!["box".into(), "broken".into()]

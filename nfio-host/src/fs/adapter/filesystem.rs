@@ -18,6 +18,7 @@ use super::answers::{GENERATION, attr, caller, empty, entry, fopen, guarded, sta
 use super::convert::{attributes, device, kind, refusal, time};
 use crate::fs::files::Write;
 use crate::fs::ordinary::Change;
+use crate::fs::polls::Wake;
 use crate::fs::{Answer, Nfio};
 
 /// What one request may carry; a `command` of 128 KiB is one.
@@ -202,13 +203,14 @@ impl Filesystem for Adapter {
         offset: u64,
         data: &[u8],
         write_flags: WriteFlags,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         guarded("write", move || {
             let strip = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-            let one = Write { offset, data, strip, caller: caller(request) };
+            let nonblocking = flags.0 & libc::O_NONBLOCK != 0;
+            let one = Write { offset, data, strip, nonblocking, caller: caller(request) };
             self.nfio.write(handle.0, one, move |answer| write(reply, answer));
         });
     }
@@ -431,15 +433,30 @@ impl Filesystem for Adapter {
         &self,
         _request: &Request,
         _node: INodeNo,
-        _handle: FileHandle,
-        _notifier: PollNotifier,
+        handle: FileHandle,
+        notifier: PollNotifier,
         events: PollEvents,
-        _flags: PollFlags,
+        flags: PollFlags,
         reply: ReplyPoll,
     ) {
-        let always =
-            PollEvents::POLLIN | PollEvents::POLLOUT | PollEvents::POLLRDNORM | PollEvents::POLLWRNORM;
-        reply.poll(always & events);
+        guarded("poll", move || {
+            let wake = flags.contains(PollFlags::FUSE_POLL_SCHEDULE_NOTIFY).then(|| -> Wake {
+                Box::new(move || {
+                    // The kernel refuses it where nobody polls any more.
+                    if let Err(e) = notifier.notify() {
+                        tracing::debug!("a poll was not woken: {e}");
+                    }
+                })
+            });
+            match self.nfio.poll(handle.0, wake) {
+                Ok(ready) => {
+                    let ready = PollEvents::from_bits_truncate(ready.bits().cast_unsigned().into());
+                    // POLLERR needs no asking (poll(2)).
+                    reply.poll(ready & (events | PollEvents::POLLERR));
+                }
+                Err(errno) => reply.error(refusal(errno)),
+            }
+        });
     }
 
     fn fallocate(
