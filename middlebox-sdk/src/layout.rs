@@ -32,6 +32,7 @@ pub enum Handler {
 
 /// One file of a type's table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct File {
     /// Path below the instance, for example `stats/rules`.
     pub path: String,
@@ -91,6 +92,7 @@ impl File {
 /// What a type's guests need beyond the default confinement; granted only as policy allows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Needs {
     /// Linux capabilities by name without `CAP_` (capabilities(7)).
     pub capabilities: Vec<String>,
@@ -116,6 +118,7 @@ pub enum Layout {
 
 /// What a type tells about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Type {
     /// The type's name, `[a-z][a-z0-9_]{0,30}`: the directory below `nf-types/`.
     pub name: String,

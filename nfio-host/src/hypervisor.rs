@@ -6,6 +6,7 @@ pub mod boot_conf;
 pub mod factory;
 pub mod guest;
 pub mod oci;
+pub mod policy;
 
 use crate::error::Result;
 pub use guest::{Counters, Execution, Guest, GuestSpec, Output, Prepared, PutFile, Status};

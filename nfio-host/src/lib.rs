@@ -1,7 +1,13 @@
-//! The library behind the binary `nfio`. Data flows kernel → [`fs`] → [`tree`] → `vnf` → modules →
-//! [`hypervisor`] → guest.
+//! The library behind the binary `nfio`. Data flows kernel → [`fs`] → [`tree`] → [`vnf`] → [`modules`] and
+//! [`hypervisor`] → guest; nothing walks back up.
 
+pub mod beneath;
+pub mod cli;
+pub mod config;
 pub mod error;
 pub mod fs;
 pub mod hypervisor;
+pub mod modules;
+pub mod root;
 pub mod tree;
+pub mod vnf;

@@ -1,1 +1,18 @@
-//! The test bed.
+//! The test bed's Rust side: a mount of the built `nfio` with the built plugins, and how a test waits. Everything lies
+//! below `/run`, which in the test bed is a tmpfs that goes with it.
+
+mod image;
+mod mounted;
+mod wait;
+
+pub use image::{image, slow_image};
+pub use mounted::{Instance, Mounted, Options, nfio};
+pub use wait::{errno, eventually, ok};
+
+/// Fails a test that runs outside the test bed, with the way in.
+pub fn require_testbed() {
+    assert!(
+        std::env::var_os("NFIO_TESTBED").is_some(),
+        "this test mounts file systems and makes bridges: run it by `make test`, or in tests/testbed/enter.sh"
+    );
+}

@@ -205,12 +205,13 @@ impl Nfio {
                     node,
                     &file,
                     Access::Write,
-                    move |ops, instance, file| ops.write(instance, file, &data, caller),
+                    move |ops, instance, file| Ok(ops.write(instance, file, &data, caller)),
                     move |answer| {
-                        reply(answer.map(|written| {
-                            let position = offset.saturating_add(written.count as u64);
-                            handle.written(position, written.answer);
-                            written.count
+                        reply(answer.and_then(|written| {
+                            // A write that failed leaves the descriptor's position where it was.
+                            let taken = *written.count.as_ref().unwrap_or(&0);
+                            handle.written(offset.saturating_add(taken as u64), written.answer);
+                            written.count.map_err(|e| super::errno(&e))
                         }));
                     },
                 );

@@ -49,11 +49,11 @@ pub enum Lane {
 }
 
 /// What a write did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     /// Bytes taken.
-    pub count: usize,
-    /// What this open file answers from now on when it is read (`command`: the output).
+    pub count: Result<usize>,
+    /// What this open file answers from now on when it is read (`command`: the output, also of a command that failed).
     pub answer: Option<Vec<u8>>,
 }
 
@@ -110,7 +110,7 @@ pub trait Operations: Send + Sync + 'static {
     fn read_log(&self, instance: Instance<'_>, file: &File, offset: u64, length: usize) -> Result<Vec<u8>>;
 
     /// One write(2) to a special file, complete in itself.
-    fn write(&self, instance: Instance<'_>, file: &File, data: &[u8], caller: Caller) -> Result<Written>;
+    fn write(&self, instance: Instance<'_>, file: &File, data: &[u8], caller: Caller) -> Written;
 
     /// Names of all modules, loaded or not (`modules/`).
     fn modules(&self) -> Vec<String>;

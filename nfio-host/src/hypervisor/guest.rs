@@ -17,7 +17,7 @@ pub struct Labels {
     pub ty: String,
     /// The instance's name at activate.
     pub instance: String,
-    /// UUID of this deployment.
+    /// UUID of the instance.
     pub id: String,
 }
 
@@ -63,6 +63,8 @@ pub struct Guest {
     pub host: String,
     /// The owner that it was deployed for.
     pub user: String,
+    /// The image that it was deployed from.
+    pub image: String,
 }
 
 /// What a type's `prepare` asked for, before a start.

@@ -235,19 +235,19 @@ impl Operations for Fake {
         let from = (offset as usize).min(log.len());
         Ok(log[from..(from + length).min(log.len())].to_vec())
     }
-    fn write(&self, _i: Instance<'_>, file: &File, data: &[u8], caller: Caller) -> Result<Written> {
+    fn write(&self, _i: Instance<'_>, file: &File, data: &[u8], caller: Caller) -> Written {
         let text = String::from_utf8_lossy(data).into_owned();
         self.writes.lock().unwrap().push((file.path.clone(), text.clone(), caller));
         if file.path == "job" {
             self.gate.pass();
         }
         match (file.path.as_str(), text.trim()) {
-            ("action", "frobnicate") => Err(posix(libc::EINVAL)),
+            ("action", "frobnicate") => Written { count: Err(posix(libc::EINVAL)), answer: None },
             ("command", command) => {
                 let answer = Some(format!("ran {} bytes: {:.20}\n", data.len(), command).into_bytes());
-                Ok(Written { count: data.len(), answer })
+                Written { count: Ok(data.len()), answer }
             }
-            _ => Ok(Written { count: data.len(), answer: None }),
+            _ => Written { count: Ok(data.len()), answer: None },
         }
     }
     fn modules(&self) -> Vec<String> {

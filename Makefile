@@ -1,0 +1,40 @@
+# nfio. `make` alone prints help.
+.POSIX:
+.SUFFIXES:
+
+CARGO = cargo
+# Where the built files are: cargo's own choice, also when CARGO_TARGET_DIR is not set.
+TARGET = $${CARGO_TARGET_DIR:-target}/release
+
+.PHONY: help demo test build check bench
+
+help:
+	@echo 'make demo    build, then show a directory become a firewall that drops packets'
+	@echo 'make test    run all tests: unit tests, doctests, end-to-end on real mounts'
+	@echo 'make build   build nfio (target/release/nfio) and install the plugins into plugins/'
+	@echo 'make check   what must be clean before a commit: format, lints, documentation'
+	@echo 'make bench   measure, side by side with what nfio is compared to'
+
+demo:
+	@examples/demo/demo.sh
+
+test:
+	@tests/run.sh
+
+# A plugin is replaced by rename: written over, the file would crash the nfio that has it loaded.
+build:
+	$(CARGO) build --release
+	@set -e; for crate in plugins/*/; do \
+		type=$$(basename "$$crate"); new="plugins/.lib$$type.so.new"; \
+		install -m 0755 "$(TARGET)/lib$$type.so" "$$new"; \
+		mv -f "$$new" "plugins/lib$$type.so"; \
+		echo "plugins/lib$$type.so"; \
+	done
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+bench:
+	@tests/bench.sh

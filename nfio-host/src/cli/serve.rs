@@ -1,0 +1,41 @@
+//! Brings the rooms together and serves until the mount is gone.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use crate::config::Config;
+use crate::error::Result;
+use crate::fs::{self, MountConfig, Nfio};
+use crate::hypervisor::factory::HypervisorFactory;
+use crate::hypervisor::oci::OciConfig;
+use crate::modules::Registry;
+use crate::root::Root;
+use crate::vnf::VnfsOperations;
+
+/// Serves `root` at `mountpoint`, calls `ready` once the file system answers, and returns when it is unmounted, by
+/// whomever.
+pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl FnOnce()) -> Result<()> {
+    let registry = Registry::load(&config.module_root, &root.private())?;
+    let mut factory = HypervisorFactory::new();
+    let oci = OciConfig {
+        subnet: config.oci.subnet.clone(),
+        bridge: config.oci.bridge.clone(),
+        ..OciConfig::new(root.private().join("oci"), &config.oci.images)
+    };
+    let hypervisor = factory.initialise(&config.hypervisor, oci)?;
+    let directory = root.dir().try_clone_to_owned()?;
+    let fsname = root.path().display().to_string();
+    let vnfs = VnfsOperations::new(root, registry, hypervisor, config.deadlines, config.policy.clone())?;
+    let mount = MountConfig {
+        mountpoint: mountpoint.to_owned(),
+        fsname,
+        allow_other: false,
+        options: config.options.clone(),
+        // Requests that may take long have threads of their own; these only have to keep up with the kernel.
+        threads: available_parallelism().map_or(2, usize::from).max(2),
+    };
+    let mounted = fs::mount(Nfio::new(directory, Arc::new(vnfs))?, mount)?;
+    ready();
+    mounted.wait()
+}

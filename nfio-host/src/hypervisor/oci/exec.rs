@@ -1,0 +1,194 @@
+//! A command in a running guest, under the confinement of its own processes. It runs as the guest's root,
+//! whoever the guest's main process is: configuring a guest is the work of its root.
+
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::io::{self, BufRead, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::caps::{self, Set};
+use super::executor::{GuestExecutor, Role};
+use super::helper::{Executed, answer, chain};
+use super::monitor::set_nonblocking;
+use super::process::Held;
+use super::seccomp;
+use super::state::{GuestDir, remove_tree};
+use crate::error::{HypervisorError, NfioError, Result};
+
+/// The most that is kept of each of a command's outputs.
+const CAP: usize = 2 << 20;
+
+/// `nfio oci exec DIR`.
+pub(super) fn main(dir: &GuestDir) -> ExitCode {
+    let told = match execute(dir) {
+        Ok((exit_code, stdout, stderr)) => {
+            let executed = Executed { exit_code, stdout: stdout.len(), stderr: stderr.len() };
+            answer(Ok(executed), &[&stdout, &stderr])
+        }
+        Err(e) => answer::<Executed>(Err(e), &[]),
+    };
+    // The caller may have given up: there is nobody else to tell.
+    if told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn execute(dir: &GuestDir) -> Result<(i32, Vec<u8>, Vec<u8>)> {
+    let mut input = io::stdin().lock();
+    let mut argv = Vec::new();
+    input.read_until(b'\n', &mut argv)?;
+    let argv: Vec<String> = serde_json::from_slice(&argv).map_err(|e| failed(e.to_string()))?;
+    let mut stdin = Vec::new();
+    input.read_to_end(&mut stdin)?;
+    let deployed = dir.deployed()?.ok_or_else(|| failed("the guest is gone".into()))?;
+    let init = dir.hold_init()?.ok_or_else(|| not_running(&deployed.spec.name))?;
+    let (process, privileged) = process(dir, argv)?;
+    let caps = capabilities(&process)?;
+    let filters = match privileged {
+        true => Vec::new(),
+        false => seccomp::filters(&caps).map_err(|e| failed(e.to_string()))?,
+    };
+    let mut description =
+        File::from(memfd_create(c"process", MFdFlags::MFD_CLOEXEC).map_err(io::Error::from)?);
+    description.write_all(process.to_string().as_bytes())?;
+    let (in_reader, in_writer) = io::pipe()?;
+    let (out_reader, out_writer) = io::pipe()?;
+    let (err_reader, err_writer) = io::pipe()?;
+    // A copy of libcontainer's state: it leaves a socket there for each command.
+    let root = dir.join(&format!("exec.{}", std::process::id()));
+    let state = root.join(&deployed.short);
+    fs::create_dir_all(&state)?;
+    fs::copy(dir.join("rc").join(&deployed.short).join("state.json"), state.join("state.json"))?;
+    let pid = ContainerBuilder::new(deployed.short.clone(), SyscallType::default())
+        .with_executor(GuestExecutor { role: Role::Command, filters })
+        .with_root_path(&root)
+        .map(|builder| builder.with_stdin(in_reader).with_stdout(out_writer).with_stderr(err_writer))
+        .and_then(|builder| {
+            let description = format!("/proc/self/fd/{}", description.as_raw_fd());
+            builder.as_tenant().with_detach(true).with_process(Some(description)).build()
+        });
+    // What it was needed for is done; what is left of it goes with the guest.
+    let _ = remove_tree(&root);
+    // A guest on its way out fails in many ways; it gets a moment to be gone.
+    let pid = pid.map_err(|e| match init.ended_within(Duration::from_millis(200)) {
+        false => failed(format!("{}: {}", deployed.spec.name, chain(&e))),
+        true => not_running(&deployed.spec.name),
+    })?;
+    let pumped = pump(&Held::open(pid.as_raw())?, (in_writer, stdin), out_reader, err_reader)?;
+    let code = match waitpid(Pid::from_raw(pid.as_raw()), None).map_err(io::Error::from)? {
+        WaitStatus::Exited(_, code) => code,
+        WaitStatus::Signaled(_, signal, _) => 128 + signal as i32,
+        other => return Err(failed(format!("the command ended strangely: {other:?}"))),
+    };
+    Ok((code, pumped.0, pumped.1))
+}
+
+/// The guest's own process description with another command, as the guest's root.
+fn process(dir: &GuestDir, argv: Vec<String>) -> Result<(Value, bool)> {
+    let mut config: Value = serde_json::from_slice(&fs::read(dir.join("config.json"))?)
+        .map_err(|e| failed(format!("config.json: {e}")))?;
+    let privileged = config["linux"]["readonlyPaths"].is_null();
+    let mut process = config["process"].take();
+    process["args"] = json!(argv);
+    process["user"] = json!({"uid": 0, "gid": 0});
+    // Out of memory, the command ends before what the guest is there for.
+    process["oomScoreAdj"] = json!(300);
+    Ok((process, privileged))
+}
+
+fn capabilities(process: &Value) -> Result<Set> {
+    let names: Vec<String> = serde_json::from_value(process["capabilities"]["effective"].clone())
+        .map_err(|e| failed(e.to_string()))?;
+    caps::names(&names, "config.json")
+}
+
+/// Feeds and drains the command until it has ended. What it left running in the background may hold its
+/// output open: that is not waited for.
+fn pump(
+    command: &Held,
+    (stdin, bytes): (PipeWriter, Vec<u8>),
+    stdout: PipeReader,
+    stderr: PipeReader,
+) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    set_nonblocking(stdin.as_fd())?;
+    let mut stdin = Some(stdin);
+    let mut left = &bytes[..];
+    let mut outputs = [Drain::new(stdout)?, Drain::new(stderr)?];
+    loop {
+        if let Some(pipe) = stdin.as_mut() {
+            match pipe.write(left) {
+                Ok(n) => left = &left[n..],
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                // It does not want to read any more.
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => left = &[],
+                Err(e) => return Err(e),
+            }
+            if left.is_empty() {
+                stdin = None;
+            }
+        }
+        let ended = !command.alive();
+        for output in &mut outputs {
+            output.read()?;
+        }
+        if ended {
+            let [stdout, stderr] = outputs;
+            return Ok((stdout.kept, stderr.kept));
+        }
+        let mut wanted = vec![PollFd::new(command.as_fd(), PollFlags::POLLIN)];
+        wanted.extend(stdin.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)));
+        let open = outputs.iter().filter_map(|output| output.pipe.as_ref());
+        wanted.extend(open.map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
+        match poll(&mut wanted, PollTimeout::NONE) {
+            Err(e) if e != Errno::EINTR => return Err(e.into()),
+            _ => {}
+        }
+    }
+}
+
+struct Drain {
+    pipe: Option<PipeReader>,
+    kept: Vec<u8>,
+}
+
+impl Drain {
+    fn new(pipe: PipeReader) -> io::Result<Self> {
+        set_nonblocking(pipe.as_fd())?;
+        Ok(Self { pipe: Some(pipe), kept: Vec::new() })
+    }
+
+    /// Takes what is there; beyond the cap it is read and dropped, as the command waits for it to be read.
+    fn read(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 1 << 16];
+        // Bounded: one output that never dries up must not keep us from the other, or from the end.
+        for _ in 0..64 {
+            let Some(pipe) = self.pipe.as_mut() else { return Ok(()) };
+            match pipe.read(&mut buffer) {
+                Ok(0) => self.pipe = None,
+                Ok(n) => {
+                    let room = CAP - self.kept.len();
+                    self.kept.extend_from_slice(&buffer[..n.min(room)]);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed(message: String) -> NfioError {
+    HypervisorError::CommandExecution(message).into()
+}
+
+fn not_running(name: &str) -> NfioError {
+    HypervisorError::NotRunning(format!("{name} does not run: start it first")).into()
+}

@@ -1,0 +1,135 @@
+//! The last step in the guest before its program: what libcontainer leaves to its user. Runs in the forked
+//! child, inside all namespaces, with capabilities already dropped.
+
+use libcontainer::oci_spec::runtime::Spec;
+use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
+use nix::errno::Errno;
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::unistd::{AccessFlags, access, execv};
+use seccompiler::BpfProgram;
+use std::env;
+use std::ffi::CString;
+use std::io::{self, Write};
+use std::os::fd::{BorrowedFd, RawFd};
+
+/// What the program is to the guest.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Role {
+    /// Its first process. The descriptor is close-on-exec: it ends silently when the program runs, and
+    /// carries the reason when it cannot.
+    Init(RawFd),
+    /// A command in it: failures are its exit code and stderr, as in a shell.
+    Command,
+}
+
+/// Installs the filters and becomes the program.
+#[derive(Clone)]
+pub(super) struct GuestExecutor {
+    pub(super) role: Role,
+    pub(super) filters: Vec<BpfProgram>,
+}
+
+struct Failure {
+    code: i32,
+    message: String,
+}
+
+impl GuestExecutor {
+    /// Answers only where the program cannot run.
+    fn run(&self, spec: &Spec) -> Failure {
+        let args = arguments(spec);
+        let candidates = match candidates(args) {
+            Ok(found) => found,
+            Err(failure) => return failure,
+        };
+        let argv: Result<Vec<CString>, _> = args.iter().map(|arg| CString::new(arg.as_str())).collect();
+        let Ok(argv) = argv else { return Failure::new(126, "an argument holds a NUL byte") };
+        // Ignored signals stay ignored over exec; Rust's runtime and the monitor ignore these for themselves.
+        for ignored in [Signal::SIGPIPE, Signal::SIGHUP, Signal::SIGTERM] {
+            // SAFETY: the default action is no handler; nothing else runs in this process.
+            if let Err(e) = unsafe { signal(ignored, SigHandler::SigDfl) } {
+                return Failure::new(126, format!("{ignored} cannot be reset: {e}"));
+            }
+        }
+        for filter in &self.filters {
+            if let Err(e) = seccompiler::apply_filter(filter) {
+                return Failure::new(126, format!("the system call filter cannot be installed: {e}"));
+            }
+        }
+        let mut last = Errno::ENOENT;
+        for program in candidates {
+            let Err(e) = execv(&program, &argv);
+            last = e;
+        }
+        Failure::new(126, format!("{} cannot be executed: {}", args[0], last.desc()))
+    }
+}
+
+impl Executor for GuestExecutor {
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        let failure = self.run(spec);
+        match self.role {
+            Role::Init(report) => {
+                // SAFETY: the monitor opened this descriptor for us and it stays open until exec.
+                let report = unsafe { BorrowedFd::borrow_raw(report) };
+                // Nobody else could be told about a report that cannot be written.
+                let _ = nix::unistd::write(report, failure.message.as_bytes());
+            }
+            Role::Command => {
+                let _ = writeln!(io::stderr(), "{}", failure.message);
+            }
+        }
+        // SAFETY: ends this process, without the exit handlers of the program that it was forked from.
+        unsafe { libc::_exit(failure.code) }
+    }
+
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        let Role::Init(_) = self.role else { return Ok(()) };
+        // Without its monitor a guest would run with nobody to record its end or drain its output.
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
+            .map_err(|e| ExecutorValidationError::ArgValidationError(e.to_string()))?;
+        candidates(arguments(spec))
+            .map(drop)
+            .map_err(|failure| ExecutorValidationError::ArgValidationError(failure.message))
+    }
+}
+
+impl Failure {
+    fn new(code: i32, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+fn arguments(spec: &Spec) -> &[String] {
+    spec.process().as_ref().and_then(|process| process.args().as_deref()).unwrap_or_default()
+}
+
+/// The files that may be the program: executable ones, in the order of PATH.
+fn candidates(args: &[String]) -> Result<Vec<CString>, Failure> {
+    let Some(program) = args.first().filter(|program| !program.is_empty()) else {
+        return Err(Failure::new(127, "the command is empty"));
+    };
+    let places = if program.contains('/') {
+        vec![program.clone()]
+    } else {
+        let path = env::var("PATH").unwrap_or_default();
+        path.split(':').filter(|dir| !dir.is_empty()).map(|dir| format!("{dir}/{program}")).collect()
+    };
+    let (mut found, mut denied) = (Vec::new(), None);
+    for place in places {
+        match access(place.as_str(), AccessFlags::X_OK) {
+            Ok(()) if std::path::Path::new(&place).is_dir() => denied = Some("is a directory"),
+            Ok(()) => {
+                let place = CString::new(place);
+                found.push(place.map_err(|_| Failure::new(126, "the program's name holds a NUL byte"))?);
+            }
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            Err(e) => denied = Some(e.desc()),
+        }
+    }
+    match denied {
+        _ if !found.is_empty() => Ok(found),
+        Some(why) => Err(Failure::new(126, format!("{program}: cannot be executed in the guest: {why}"))),
+        None => Err(Failure::new(127, format!("{program}: not found in the guest"))),
+    }
+}

@@ -1,0 +1,168 @@
+//! A guest's link: the bridge, made with its first guest and removed with its last, and a veth pair whose one
+//! end is the guest's eth0. All by rtnetlink; nothing of the host beside the bridge is touched.
+
+use futures_util::TryStreamExt;
+use nix::net::if_::if_nametoindex;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
+use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsRawFd;
+
+use super::lease::{Subnet, lock};
+use super::state::NetworkSettings;
+use super::sysctl::in_netns;
+
+/// What the bridge's alias says when it is ours to remove.
+const OURS: &str = "made by nfio";
+
+/// Name of the guest's link on the host's side.
+pub(super) fn host_name(short: &str) -> String {
+    format!("nfv{short}")
+}
+
+/// Its other end until it is eth0 in the guest.
+fn peer_name(short: &str) -> String {
+    format!("nfp{short}")
+}
+
+/// Gives the guest whose network namespace this is its link.
+pub(super) fn wire(
+    settings: &NetworkSettings,
+    short: &str,
+    netns: &File,
+    address: Ipv4Addr,
+) -> io::Result<()> {
+    let subnet = Subnet::parse(&settings.subnet)?;
+    let (host, peer) = (host_name(short), peer_name(short));
+    {
+        // The bridge stays for as long as the lock is held, and then because it has a port.
+        let _lock = lock(&settings.run)?;
+        netlink(async |handle| {
+            let bridge = bridge(&handle, &settings.bridge, subnet).await?;
+            if let Ok(old) = index(&host) {
+                said("removing", &host, handle.link().del(old).execute().await)?;
+            }
+            let pair = handle.link().add(LinkVeth::new(&host, &peer).build()).execute().await;
+            said("making", &host, pair)?;
+            let message = LinkUnspec::new_with_index(index(&peer)?).setns_by_fd(netns.as_raw_fd()).build();
+            said("moving", &peer, handle.link().set(message).execute().await)?;
+            let message = LinkUnspec::new_with_index(index(&host)?).controller(bridge).up().build();
+            said("connecting", &host, handle.link().set(message).execute().await)
+        })?;
+    }
+    in_netns(netns.try_clone()?, || {
+        netlink(async |handle| {
+            let up = LinkUnspec::new_with_index(index("lo")?).up().build();
+            said("raising", "lo", handle.link().set(up).execute().await)?;
+            let eth0 = index(&peer)?;
+            let message = LinkUnspec::new_with_index(eth0).name("eth0").address(mac(address)).up().build();
+            said("naming", "eth0", handle.link().set(message).execute().await)?;
+            let add = handle.address().add(eth0, IpAddr::V4(address), subnet.prefix);
+            said("addressing", "eth0", add.execute().await)?;
+            let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(subnet.gateway()).build();
+            said("routing over", "eth0", handle.route().add(route).execute().await)
+        })
+    })
+}
+
+/// Takes the guest's link away, and the bridge with the last one. What is not there is no error.
+pub(super) fn unwire(settings: &NetworkSettings, short: &str) -> io::Result<()> {
+    let host = host_name(short);
+    if index(&host).is_err() && index(&settings.bridge).is_err() {
+        return Ok(());
+    }
+    let _lock = lock(&settings.run)?;
+    netlink(async |handle| {
+        if let Ok(link) = index(&host) {
+            match handle.link().del(link).execute().await {
+                // The guest's namespace ended meanwhile and took its end with it, and so this one.
+                Err(_) if index(&host).is_err() => {}
+                other => said("removing", &host, other)?,
+            }
+        }
+        let Ok(bridge) = index(&settings.bridge) else { return Ok(()) };
+        let links: Vec<LinkMessage> =
+            handle.link().get().execute().try_collect().await.map_err(io::Error::other)?;
+        let ours = links.iter().filter(|link| link.header.index == bridge).any(is_ours);
+        let used = links.iter().any(|link| link.attributes.contains(&LinkAttribute::Controller(bridge)));
+        if ours && !used {
+            said("removing", &settings.bridge, handle.link().del(bridge).execute().await)?;
+        }
+        Ok(())
+    })
+}
+
+fn is_ours(link: &LinkMessage) -> bool {
+    link.attributes.contains(&LinkAttribute::IfAlias(OURS.into()))
+}
+
+/// The bridge's index; it is made where it is missing. One that somebody else made is used as it is, as long
+/// as it is where guests will look for it.
+async fn bridge(handle: &Handle, name: &str, subnet: Subnet) -> io::Result<u32> {
+    let gateway = IpAddr::V4(subnet.gateway());
+    if let Ok(bridge) = index(name) {
+        let request = handle.address().get().set_link_index_filter(bridge).set_address_filter(gateway);
+        let found: Vec<_> = request.execute().try_collect().await.map_err(io::Error::other)?;
+        if found.is_empty() {
+            return Err(io::Error::other(format!(
+                "the interface {name} exists without the address {gateway}/{}: it was made for another subnet or \
+                 by somebody else; configure another bridge or the same subnet for all nfio of this machine",
+                subnet.prefix
+            )));
+        }
+        return Ok(bridge);
+    }
+    // A fixed hardware address: a bridge otherwise takes its ports' lowest one, and changes it as guests come
+    // and go, which their neighbour caches would learn too late.
+    let message = LinkBridge::new(name).address(mac(subnet.gateway())).build();
+    said("making", name, handle.link().add(message).execute().await)?;
+    let bridge = index(name)?;
+    let message: LinkMessage = LinkMessageBuilder::<LinkUnspec>::new().index(bridge).alias(OURS).up().build();
+    said("raising", name, handle.link().set(message).execute().await)?;
+    let add = handle.address().add(bridge, gateway, subnet.prefix);
+    said("addressing", name, add.execute().await)?;
+    Ok(bridge)
+}
+
+/// The hardware address that goes with an address: a guest that comes back is found by its neighbours at once.
+fn mac(address: Ipv4Addr) -> Vec<u8> {
+    [&[0x02, 0x42], &address.octets()[..]].concat()
+}
+
+fn index(name: &str) -> io::Result<u32> {
+    Ok(if_nametoindex(name)?)
+}
+
+fn said(doing: &str, name: &str, result: Result<(), rtnetlink::Error>) -> io::Result<()> {
+    result.map_err(|e| io::Error::other(format!("{doing} the interface {name}: {e}")))
+}
+
+/// Runs `work` with a netlink socket of the calling thread's network namespace.
+fn netlink<T>(work: impl AsyncFnOnce(Handle) -> io::Result<T>) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let run: std::pin::Pin<Box<dyn Future<Output = io::Result<T>>>> = Box::pin(async {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        work(handle).await
+    });
+    runtime.block_on(run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_the_kernels_fifteen_bytes() {
+        assert_eq!(host_name("0123456789ab").len(), 15);
+        assert_eq!(peer_name("0123456789ab").len(), 15);
+    }
+
+    #[test]
+    fn hardware_addresses_are_local_unicast_and_follow_the_address() {
+        assert_eq!(mac(Ipv4Addr::new(10, 88, 0, 2)), [0x02, 0x42, 10, 88, 0, 2]);
+    }
+}

@@ -1,0 +1,160 @@
+//! Processes, held so that a reused pid is never mistaken for the one that was meant.
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// A process as a record names it: its pid alone would be somebody else's after reuse, after a reboot, or in
+/// another PID namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    pub(super) pid: i32,
+    /// Start time in clock ticks since boot.
+    started: u64,
+    /// Boot and PID namespace that the pid belongs to.
+    world: String,
+}
+
+impl Identity {
+    pub(super) fn of(pid: i32) -> io::Result<Self> {
+        Ok(Self { pid, started: start_time(pid)?, world: world()? })
+    }
+
+    /// A hold on the process; None when it has ended.
+    pub(super) fn hold(&self) -> io::Result<Option<Held>> {
+        if self.world != world()? {
+            return Ok(None);
+        }
+        let held = match Held::open(self.pid) {
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
+            other => other?,
+        };
+        // The start time is read after the pidfd was opened: if it fits, the pidfd is the process's own.
+        Ok(match start_time(self.pid) {
+            Ok(started) if started == self.started && held.alive() => Some(held),
+            _ => None,
+        })
+    }
+}
+
+fn world() -> io::Result<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let pids = fs::read_link("/proc/self/ns/pid")?;
+    Ok(format!("{} {}", boot.trim(), pids.display()))
+}
+
+fn start_time(pid: i32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The command's name stands in brackets and may hold anything; the fields begin behind the last one.
+    stat.rsplit_once(')')
+        .and_then(|(_, fields)| fields.split_whitespace().nth(19)?.parse().ok())
+        .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat has no start time")))
+}
+
+/// A process held by a pidfd.
+#[derive(Debug)]
+pub(super) struct Held {
+    pid: i32,
+    fd: OwnedFd,
+}
+
+impl Held {
+    pub(super) fn open(pid: i32) -> io::Result<Self> {
+        // SAFETY: pidfd_open takes two integers and answers a new descriptor or -1.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just made this descriptor for us alone.
+        Ok(Self { pid, fd: unsafe { OwnedFd::from_raw_fd(fd as i32) } })
+    }
+
+    pub(super) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub(super) fn alive(&self) -> bool {
+        !self.ended_within(Duration::ZERO)
+    }
+
+    /// Whether the process ends within `limit`.
+    pub(super) fn ended_within(&self, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        loop {
+            // Rounded up, or the last fraction of a millisecond would be waited for in a busy loop.
+            let left = end.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)], timeout) {
+                Ok(n) if n > 0 => return true,
+                _ if left == 0 => return false,
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends a signal; a process that has ended meanwhile is no error.
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        // SAFETY: the descriptor is a pidfd that lives as long as self; the siginfo pointer may be null.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.fd.as_raw_fd(),
+                signal as i32,
+                std::ptr::null::<libc::siginfo_t>(),
+                0,
+            )
+        };
+        match io::Error::last_os_error() {
+            _ if result == 0 => Ok(()),
+            e if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            e => Err(e),
+        }
+    }
+
+    /// Whether SIGTERM would reach anybody. A namespace's first process that neither catches nor blocks
+    /// (to fetch it by sigwait or signalfd) a signal never sees it: the kernel drops it.
+    pub(super) fn hears_sigterm(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let bit = 1u64 << (libc::SIGTERM - 1);
+        ["SigCgt:", "SigBlk:"].iter().any(|key| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(key))
+                .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+                .is_some_and(|mask| mask & bit != 0)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_held_by_pid_and_start_time() {
+        let me = Identity::of(std::process::id() as i32).unwrap();
+        assert!(me.hold().unwrap().unwrap().alive());
+        let other = Identity { started: me.started + 1, ..me.clone() };
+        assert!(other.hold().unwrap().is_none());
+        let rebooted = Identity { world: "another boot".into(), ..me };
+        assert!(rebooted.hold().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_child_that_ended_is_seen_at_once() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let held = Held::open(child.id() as i32).unwrap();
+        assert!(held.ended_within(Duration::from_secs(5)));
+        assert!(!held.alive());
+        child.wait().unwrap();
+        held.signal(Signal::SIGKILL).unwrap();
+    }
+}

@@ -1,0 +1,157 @@
+//! Kernel parameters of a guest's namespaces. Those of the network are written by nfio in the guest's network
+//! namespace, as they name interfaces that exist only once the network is wired; those of IPC by libcontainer.
+//! Forwarding is withheld until the type has configured the guest: a firewall never forwards without its rules.
+
+use nix::sched::{CloneFlags, setns};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::thread;
+
+use crate::error::{NfioError, Result};
+use crate::hypervisor::GuestSpec;
+
+const IPC: [&str; 8] = [
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+];
+
+/// The guest's parameters, sorted by who writes them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Sysctls {
+    /// For libcontainer: dotted key and value.
+    pub(super) ipc: BTreeMap<String, String>,
+    net: BTreeMap<PathBuf, String>,
+    forwarding: BTreeMap<PathBuf, String>,
+}
+
+impl Sysctls {
+    /// What the type needs and boot.conf asks for; boot.conf wins.
+    pub(super) fn of(spec: &GuestSpec) -> Result<Self> {
+        let mut sysctls = Self::default();
+        for (key, value) in spec.needs.sysctls.iter().chain(&spec.boot.sysctls) {
+            let words = words(key).ok_or_else(|| refused(key))?;
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let path = words.iter().collect::<PathBuf>();
+            match words[..] {
+                ["net", "ipv4", "ip_forward"] | ["net", "ipv4" | "ipv6", "conf", _, "forwarding"] => {
+                    sysctls.forwarding.insert(path, value.clone());
+                }
+                ["net", _, ..] => {
+                    sysctls.net.insert(path, value.clone());
+                }
+                ["fs", "mqueue", _] => {
+                    sysctls.ipc.insert(words.join("."), value.clone());
+                }
+                _ if IPC.contains(&words.join(".").as_str()) => {
+                    sysctls.ipc.insert(words.join("."), value.clone());
+                }
+                _ => return Err(refused(key)),
+            }
+        }
+        Ok(sysctls)
+    }
+
+    pub(super) fn forwards(&self) -> bool {
+        self.forwarding.values().any(|value| value.trim() != "0")
+    }
+
+    /// Writes the network's parameters in the network namespace `netns`.
+    pub(super) fn apply(&self, netns: File, forwarding: bool) -> io::Result<()> {
+        in_netns(netns, || {
+            if forwarding {
+                self.forwarding.iter().try_for_each(|(path, value)| write(path, value))?;
+            } else {
+                // A new namespace takes the host's setting over: it is switched off in any case. A kernel
+                // without IPv6 has nothing to switch.
+                write(&PathBuf::from("net/ipv4/ip_forward"), "0")?;
+                match write(&PathBuf::from("net/ipv6/conf/all/forwarding"), "0") {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                    _ => {}
+                }
+                self.forwarding.keys().try_for_each(|path| write(path, "0"))?;
+            }
+            // Last: switching forwarding resets other parameters of the interfaces to a router's or a host's.
+            self.net.iter().try_for_each(|(path, value)| write(path, value))
+        })
+    }
+}
+
+/// Runs `work` on a thread of its own in that network namespace; /proc/sys/net is the one of the thread that
+/// opens it.
+pub(super) fn in_netns<T: Send>(netns: File, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let worker = thread::Builder::new().name("netns".into()).spawn_scoped(scope, || {
+            setns(netns, CloneFlags::CLONE_NEWNET)?;
+            work()
+        })?;
+        worker.join().unwrap_or_else(|_| Err(io::Error::other("the network thread panicked")))
+    })
+}
+
+fn write(path: &PathBuf, value: &str) -> io::Result<()> {
+    fs::write(PathBuf::from("/proc/sys").join(path), value).map_err(|e| {
+        let key = path.display().to_string().replace('/', ".");
+        io::Error::new(e.kind(), format!("the sysctl {key} cannot be set to {value:?} in the guest: {e}"))
+    })
+}
+
+/// The words of a key, as sysctl(8) reads it: the first separator decides; where it is a dot, a slash within a
+/// word stands for a dot (interfaces like eth0.100).
+fn words(key: &str) -> Option<Vec<String>> {
+    let words: Vec<String> = match key.find(['.', '/']) {
+        Some(at) if key.as_bytes()[at] == b'/' => key.split('/').map(String::from).collect(),
+        _ => key.split('.').map(|word| word.replace('/', ".")).collect(),
+    };
+    let sound =
+        |word: &String| !word.is_empty() && word != "." && word != ".." && !word.contains(['/', '\0']);
+    words.iter().all(sound).then_some(words)
+}
+
+fn refused(key: &str) -> NfioError {
+    NfioError::configuration(format!(
+        "the sysctl {key:?} does not belong to a guest's own namespaces: take it out of sysctls (net.*, \
+         fs.mqueue.* and the IPC ones of kernel.* can be set)"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hypervisor::oci::check::tests::spec;
+
+    #[test]
+    fn forwarding_is_set_apart_and_the_hosts_parameters_are_refused_by_name() {
+        let mut spec = spec();
+        spec.needs.sysctls = BTreeMap::from([
+            ("net.ipv4.ip_forward".to_owned(), "1".to_owned()),
+            ("net/ipv6/conf/all/forwarding".to_owned(), "1".to_owned()),
+            ("net.ipv4.conf.eth0/7.rp_filter".to_owned(), "0".to_owned()),
+            ("kernel.shmmax".to_owned(), "65536".to_owned()),
+        ]);
+        let sysctls = Sysctls::of(&spec).unwrap();
+        assert!(sysctls.forwards());
+        assert_eq!(sysctls.forwarding.len(), 2);
+        assert!(sysctls.net.contains_key(&PathBuf::from("net/ipv4/conf/eth0.7/rp_filter")));
+        assert!(sysctls.ipc.contains_key("kernel.shmmax"));
+        for key in [
+            "kernel.panic",
+            "vm.swappiness",
+            "net",
+            "net..x",
+            "net.ipv4./../../kernel.panic",
+            "net/../kernel/panic",
+        ] {
+            spec.boot.sysctls = BTreeMap::from([(key.to_owned(), "1".to_owned())]);
+            let error = Sysctls::of(&spec).unwrap_err();
+            assert!(error.code() == 720 && error.to_string().contains("sysctl"), "{key}: {error}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The host's side of the ABI: lends a handle, calls a plugin, and believes nothing of what comes back.
+
+use abi_stable::sabi_trait::TD_Opaque;
+use abi_stable::std_types::{RResult, RSlice, RStr, RString, RVec};
+use middlebox_sdk::abi::{Answer, BoxedMiddlebox, Executed, Fault, HostAbi, HostAbi_TO, Lent};
+use middlebox_sdk::{Attributes, Host, Level, Type};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{HostError, NfioError, Result};
+
+/// The longest reply that is taken from a plugin, in bytes.
+const REPLY_LIMIT: usize = 16 << 20;
+
+/// A loaded plugin. It is never unloaded: values of it may live on in threads that still run its code.
+pub struct Module {
+    boxed: BoxedMiddlebox,
+    ty: Type,
+    sdk_version: String,
+    calls: AtomicU64,
+}
+
+impl Module {
+    /// Asks the plugin what it is.
+    pub(super) fn new(boxed: BoxedMiddlebox, sdk_version: String) -> Result<Self> {
+        let text: String = limited("describe", boxed.describe(), |text| text.len())?;
+        Ok(Self { boxed, ty: Type::from_text(&text)?, sdk_version, calls: AtomicU64::new(0) })
+    }
+
+    /// What the plugin said about itself.
+    pub fn describe(&self) -> &Type {
+        &self.ty
+    }
+
+    /// Version of the SDK that it was built with.
+    pub fn sdk_version(&self) -> &str {
+        &self.sdk_version
+    }
+
+    /// How many calls it has had.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// See [`middlebox_sdk::Middlebox::mkdir`].
+    pub fn mkdir(&self, host: &dyn Host) -> Result<()> {
+        self.call("mkdir", |_| 0, |lent| self.boxed.mkdir(lent), host)
+    }
+
+    /// See [`middlebox_sdk::Middlebox::getattr`].
+    pub fn getattr(&self, host: &dyn Host, file: &str) -> Result<Attributes> {
+        let text: String = self.call(
+            "getattr",
+            |text: &RString| text.len(),
+            |lent| self.boxed.getattr(lent, file.into()),
+            host,
+        )?;
+        Attributes::from_text(&text)
+    }
+
+    /// See [`middlebox_sdk::Middlebox::read`].
+    pub fn read(&self, host: &dyn Host, file: &str) -> Result<Vec<u8>> {
+        self.call("read", |data: &RVec<u8>| data.len(), |lent| self.boxed.read(lent, file.into()), host)
+    }
+
+    /// See [`middlebox_sdk::Middlebox::write`].
+    pub fn write(&self, host: &dyn Host, file: &str, data: &[u8]) -> Result<()> {
+        self.call("write", |_| 0, |lent| self.boxed.write(lent, file.into(), data.into()), host)
+    }
+
+    /// See [`middlebox_sdk::Middlebox::prepare`].
+    pub fn prepare(&self, host: &dyn Host, nf_conf: &[u8]) -> Result<()> {
+        self.call("prepare", |_| 0, |lent| self.boxed.prepare(lent, nf_conf.into()), host)
+    }
+
+    /// See [`middlebox_sdk::Middlebox::configure`].
+    pub fn configure(&self, host: &dyn Host, nf_conf: &[u8]) -> Result<()> {
+        self.call("configure", |_| 0, |lent| self.boxed.configure(lent, nf_conf.into()), host)
+    }
+
+    fn call<T, U: From<T>>(
+        &self,
+        what: &str,
+        length: impl Fn(&T) -> usize,
+        call: impl FnOnce(Lent<'_>) -> Answer<T>,
+        host: &dyn Host,
+    ) -> Result<U> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let lender = Lender(host);
+        limited(what, call(HostAbi_TO::from_ptr(&lender, TD_Opaque)), length)
+    }
+}
+
+/// Takes a plugin's answer: its errno is clamped by [`NfioError::from_code`], its length judged here.
+fn limited<T, U: From<T>>(what: &str, answer: Answer<T>, length: impl Fn(&T) -> usize) -> Result<U> {
+    let value = answer.into_result().map_err(NfioError::from)?;
+    let length = length(&value);
+    if length > REPLY_LIMIT {
+        let message = format!("the module answered {length} bytes to {what}; the limit is {REPLY_LIMIT}");
+        return Err(HostError::ModuleFault(message).into());
+    }
+    Ok(value.into())
+}
+
+/// Lends a [`Host`] across the ABI. A panic of ours must not cross either.
+struct Lender<'a>(&'a dyn Host);
+
+fn guard<T, U>(call: impl FnOnce() -> Result<T>, convert: impl FnOnce(T) -> U) -> Answer<U> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => RResult::ROk(convert(value)),
+        Ok(Err(error)) => RResult::RErr(error.into()),
+        Err(_) => {
+            RResult::RErr(Fault::from(NfioError::posix(libc::EIO, "nfio panicked in the module's handle")))
+        }
+    }
+}
+
+fn words<'a>(argv: &'a RSlice<'_, RStr<'_>>) -> Vec<&'a str> {
+    argv.iter().map(|word| word.as_str()).collect()
+}
+
+impl HostAbi for Lender<'_> {
+    fn identity(&self, what: RStr<'_>) -> Answer<RString> {
+        guard(|| self.0.identity(what.as_str()), RString::from)
+    }
+
+    fn read_file(&self, path: RStr<'_>) -> Answer<RVec<u8>> {
+        guard(|| self.0.read_file(path.as_str()), RVec::from)
+    }
+
+    fn write_file(&self, path: RStr<'_>, data: RSlice<'_, u8>) -> Answer<()> {
+        guard(|| self.0.write_file(path.as_str(), data.as_slice()), |()| ())
+    }
+
+    fn value(&self, name: RStr<'_>) -> Answer<RVec<u8>> {
+        guard(|| self.0.value(name.as_str()), RVec::from)
+    }
+
+    fn put_file(&self, path: RStr<'_>, mode: u32, data: RSlice<'_, u8>) -> Answer<()> {
+        guard(|| self.0.put_file(path.as_str(), mode, data.as_slice()), |()| ())
+    }
+
+    fn set_env(&self, name: RStr<'_>, value: RStr<'_>) -> Answer<()> {
+        guard(|| self.0.set_env(name.as_str(), value.as_str()), |()| ())
+    }
+
+    fn set_command(&self, argv: RSlice<'_, RStr<'_>>) -> Answer<()> {
+        guard(|| self.0.set_command(&words(&argv)), |()| ())
+    }
+
+    fn operate(&self, operation: RStr<'_>, argument: RStr<'_>) -> Answer<RString> {
+        guard(|| self.0.operate(operation.as_str(), argument.as_str()), RString::from)
+    }
+
+    fn execute(&self, argv: RSlice<'_, RStr<'_>>, stdin: RSlice<'_, u8>) -> Answer<Executed> {
+        guard(
+            || self.0.execute(&words(&argv), stdin.as_slice()),
+            |done| Executed {
+                exit_code: done.exit_code,
+                stdout: done.stdout.into(),
+                stderr: done.stderr.into(),
+            },
+        )
+    }
+
+    fn log(&self, level: u32, message: RStr<'_>) {
+        let level = match level {
+            0 => Level::Error,
+            1 => Level::Warn,
+            2 => Level::Info,
+            _ => Level::Debug,
+        };
+        let logged = || {
+            self.0.log(level, message.as_str());
+            Ok(())
+        };
+        // There is nobody to tell of a log that failed.
+        let _ = guard(logged, |()| ());
+    }
+}

@@ -1,0 +1,64 @@
+//! Judges a shared object before it is opened: dlopen(3) of a truncated one is SIGBUS, of one without our header a
+//! riddle.
+
+use abi_stable::library::ROOT_MODULE_LOADER_NAME;
+use object::read::elf::{ElfFile, FileHeader};
+use object::{Endianness, Object, ObjectSegment, ObjectSymbol, elf};
+
+/// Why a file is no plugin that this host could open; Ok for one that is whole and has the header.
+pub(super) fn judge(data: &[u8]) -> Result<(), String> {
+    if !data.starts_with(b"\x7fELF") {
+        return Err("it is not a shared object (no ELF header); build it as a cdylib".into());
+    }
+    if data.len() < 64 || data[4] != elf::ELFCLASS64 {
+        return Err("it is not a 64-bit shared object, or it is cut off".into());
+    }
+    judge_as::<elf::FileHeader64<Endianness>>(data)
+}
+
+fn judge_as<H: FileHeader<Endian = Endianness>>(data: &[u8]) -> Result<(), String> {
+    let cut = |why: object::Error| format!("it is damaged or not copied whole: {why}");
+    let file = ElfFile::<H>::parse(data).map_err(cut)?;
+    let here = if cfg!(target_arch = "aarch64") { elf::EM_AARCH64 } else { elf::EM_X86_64 };
+    let machine = file.elf_header().e_machine(file.endian());
+    if machine != here {
+        return Err(format!("it is built for another machine (ELF machine {machine}, here {here})"));
+    }
+    if file.kind() != object::ObjectKind::Dynamic {
+        return Err("it is an ELF file but no shared object; build it as a cdylib".into());
+    }
+    for segment in file.segments() {
+        let (offset, length) = segment.file_range();
+        if offset.checked_add(length).is_none_or(|end| end > data.len() as u64) {
+            return Err(format!(
+                "it is not whole: a segment ends at byte {}, the file at {}; copy it aside and move it into place",
+                offset.saturating_add(length),
+                data.len()
+            ));
+        }
+    }
+    let header = file
+        .dynamic_symbols()
+        .any(|symbol| symbol.name() == Ok(ROOT_MODULE_LOADER_NAME) && symbol.is_definition());
+    if !header {
+        return Err(
+            "it is a shared object but no nfio plugin: it lacks export_middlebox! of middlebox-sdk".into()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_plugin_is_told_in_words() {
+        assert!(judge(b"").unwrap_err().contains("not a shared object"));
+        assert!(judge(b"#!/bin/sh\n").unwrap_err().contains("not a shared object"));
+        assert!(judge(b"\x7fELF\x02").unwrap_err().contains("cut off"));
+        let ourselves = std::fs::read("/proc/self/exe").unwrap();
+        assert!(judge(&ourselves).unwrap_err().contains("no nfio plugin"));
+        assert!(judge(&ourselves[..ourselves.len() / 2]).unwrap_err().contains("not"));
+    }
+}

@@ -1,0 +1,192 @@
+//! What a VNF is and does: instances, the life cycle, records, standard files. [`VnfsOperations`] is the manual's class
+//! of this name; it owns what a mount has one of: ROOT, the modules, the driver.
+
+mod answers;
+mod disk;
+mod handle;
+mod instance;
+mod last_error;
+mod lifecycle;
+mod machine;
+mod record;
+mod skeleton;
+mod spec;
+mod standard;
+mod verb;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::config::{Deadlines, Policy};
+use crate::error::{HypervisorError, NfioError, Result, VnfConfigurationError};
+use crate::fs::operations::Caller;
+use crate::hypervisor::{Counters, Hypervisor, Status};
+use crate::modules::Registry;
+use crate::root::Root;
+use crate::tree::{self, Node};
+use instance::Instance;
+pub use spec::Configuration;
+pub use verb::Verb;
+
+/// The VNF side of a mount.
+pub struct VnfsOperations {
+    root: Root,
+    registry: Registry,
+    hypervisor: Arc<dyn Hypervisor>,
+    deadlines: Deadlines,
+    policy: Policy,
+    /// Instances that something has been asked about, by type and name.
+    instances: Mutex<HashMap<(String, String), Arc<Instance>>>,
+}
+
+impl VnfsOperations {
+    /// Takes up a ROOT: clears what a crash left half-made, gives existing instances the special files that their
+    /// types have learnt since, and finds the guests of all records again.
+    ///
+    /// # Errors
+    /// Where ROOT cannot be read or written. A guest that cannot be found is logged and keeps its record.
+    pub fn new(
+        root: Root,
+        registry: Registry,
+        hypervisor: Arc<dyn Hypervisor>,
+        deadlines: Deadlines,
+        policy: Policy,
+    ) -> Result<Self> {
+        let vnfs =
+            Self { root, registry, hypervisor, deadlines, policy, instances: Mutex::new(HashMap::new()) };
+        vnfs.mend_types()?;
+        vnfs.adopt_guests()?;
+        Ok(vnfs)
+    }
+
+    fn adopt_guests(&self) -> Result<()> {
+        for (ty, name) in instance::all_private(&self.root)? {
+            let instance = self.instance(tree::Instance { ty: &ty, name: &name })?;
+            let Some(record) = instance.record() else { continue };
+            match self.hypervisor.adopt(&record.guest) {
+                Ok(status) => tracing::info!("{instance} is {status}"),
+                Err(e) => tracing::warn!("{instance} is deployed by its record, but: {e}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of an instance; its record is read when it is first asked about.
+    fn instance(&self, at: tree::Instance<'_>) -> Result<Arc<Instance>> {
+        let mut instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (at.ty.to_owned(), at.name.to_owned());
+        if let Some(instance) = instances.get(&key) {
+            return Ok(instance.clone());
+        }
+        let instance = Arc::new(Instance::load(&self.root, at)?);
+        instances.insert(key, instance.clone());
+        Ok(instance)
+    }
+
+    fn forget_instance(&self, at: tree::Instance<'_>) {
+        let mut instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
+        instances.remove(&(at.ty.to_owned(), at.name.to_owned()));
+    }
+
+    fn instance_at(&self, nf_path: &Path) -> Result<Arc<Instance>> {
+        match tree::node(nf_path) {
+            Node::Instance(at) | Node::Within(at, _) => self.instance(at),
+            _ => {
+                let message = format!("{} names no VNF instance; use nf-types/TYPE/NAME", nf_path.display());
+                Err(VnfConfigurationError::NameIsEmpty(message).into())
+            }
+        }
+    }
+}
+
+/// # The manual's functions
+/// Paths are relative to MOUNT. The four that only look at a path are in [`crate::tree`].
+impl VnfsOperations {
+    /// Makes an instance with its skeleton, whole or not at all.
+    pub fn vnfs_create_vnf_instance(&self, path: &Path, mode: u32, caller: Caller) -> Result<()> {
+        match tree::node(path) {
+            Node::Instance(at) => self.create(at, mode, caller),
+            _ => Err(HypervisorError::Create(format!("{} names no instance", path.display())).into()),
+        }
+    }
+
+    /// Deploys and STARTS an instance: the verb `activate`.
+    pub fn vnfs_deploy_nf(&self, nf_path: &Path) -> Result<()> {
+        self.run(&*self.instance_at(nf_path)?, Verb::Activate)
+    }
+
+    /// Destroys a deployed instance, running or not.
+    pub fn vnfs_destroy_vnf(&self, nf_path: &Path) -> Result<()> {
+        self.run(&*self.instance_at(nf_path)?, Verb::Destroy)
+    }
+
+    /// Starts a deployed instance.
+    pub fn vnfs_start_vnf(&self, nf_path: &Path) -> Result<()> {
+        self.run(&*self.instance_at(nf_path)?, Verb::Start)
+    }
+
+    /// Stops an instance.
+    pub fn vnfs_stop_vnf(&self, nf_path: &Path) -> Result<()> {
+        self.run(&*self.instance_at(nf_path)?, Verb::Stop)
+    }
+
+    /// Name, type, host and image of an instance as its files say now.
+    pub fn vnfs_get_instance_configuration(&self, nf_path: &Path) -> Result<Configuration> {
+        let instance = self.instance_at(nf_path)?;
+        spec::configuration(&self.root, &instance)
+    }
+
+    /// State of an instance.
+    pub fn vnfs_get_status(&self, nf_path: &Path) -> Result<Status> {
+        self.status(&*self.instance_at(nf_path)?)
+    }
+
+    /// First address of the guest's first interface.
+    pub fn vnfs_get_ip(&self, nf_path: &Path) -> Result<String> {
+        self.ip(&*self.instance_at(nf_path)?)
+    }
+
+    /// Bytes received by the guest.
+    pub fn vnfs_get_rx_bytes(&self, nf_path: &Path) -> Result<u64> {
+        Ok(self.counters(&*self.instance_at(nf_path)?)?.rx_bytes)
+    }
+
+    /// Bytes sent by the guest.
+    pub fn vnfs_get_tx_bytes(&self, nf_path: &Path) -> Result<u64> {
+        Ok(self.counters(&*self.instance_at(nf_path)?)?.tx_bytes)
+    }
+
+    /// Packets dropped by the guest's interfaces.
+    pub fn vnfs_get_pkt_drops(&self, nf_path: &Path) -> Result<u64> {
+        Ok(self.counters(&*self.instance_at(nf_path)?)?.pkt_drops)
+    }
+}
+
+/// # What the record and the driver say of an instance
+impl VnfsOperations {
+    /// A verb under way shows its own state; otherwise the record decides between undeployed and the driver's word.
+    fn status(&self, instance: &Instance) -> Result<Status> {
+        if let Some(transition) = instance.transition() {
+            return Ok(transition);
+        }
+        let Some(record) = instance.record() else { return Ok(Status::Undeployed) };
+        match self.hypervisor.guest_status(&record.guest) {
+            Ok(status) => Ok(status),
+            // Being deployed, or vanished behind our back: `destroy` still clears it.
+            Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) if record.guest.id.is_empty() => {
+                Ok(Status::Undeployed)
+            }
+            Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) => Ok(Status::Dead),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn counters(&self, instance: &Instance) -> Result<Counters> {
+        self.hypervisor.counters(&instance.deployed()?.guest)
+    }
+
+    fn ip(&self, instance: &Instance) -> Result<String> {
+        self.hypervisor.get_ip(&instance.deployed()?.guest)
+    }
+}

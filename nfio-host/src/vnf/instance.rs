@@ -1,0 +1,192 @@
+//! What nfio keeps of an instance: in memory its lock and what is under way, on disk its private directory
+//! `ROOT/.nfio/instances/<type>/<name>/` with `id`, and where they exist `record.toml`, `last_error`, `log`, `output`.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
+use super::disk::remove_synced;
+use super::record::Record;
+use super::verb::Verb;
+use crate::beneath;
+use crate::error::{HostError, HypervisorError, Result};
+use crate::hypervisor::Status;
+use crate::root::Root;
+use crate::tree;
+
+/// An instance in memory.
+pub(super) struct Instance {
+    /// The type's name.
+    pub(super) ty: String,
+    /// The instance's name.
+    pub(super) name: String,
+    private: PathBuf,
+    /// Held while something that may change the guest runs: verbs run one after the other.
+    verbs: Mutex<()>,
+    now: Mutex<Now>,
+}
+
+#[derive(Default)]
+struct Now {
+    record: Option<Record>,
+    transition: Option<Status>,
+    last_verb: Option<Verb>,
+}
+
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.ty, self.name)
+    }
+}
+
+/// Keeps an instance from being removed, renamed or given another verb.
+pub(super) struct Busy<'a> {
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl Instance {
+    /// Reads what is kept of an instance.
+    pub(super) fn load(root: &Root, at: tree::Instance<'_>) -> Result<Self> {
+        let private = private_directory(root, at);
+        let record = Record::load(&private.join("record.toml"))?;
+        Ok(Self {
+            ty: at.ty.to_owned(),
+            name: at.name.to_owned(),
+            private,
+            verbs: Mutex::new(()),
+            now: Mutex::new(Now { record, ..Now::default() }),
+        })
+    }
+
+    /// Where it is in the tree.
+    pub(super) fn at(&self) -> tree::Instance<'_> {
+        tree::Instance { ty: &self.ty, name: &self.name }
+    }
+
+    /// Path of one of its private files.
+    pub(super) fn private(&self, name: &str) -> PathBuf {
+        self.private.join(name)
+    }
+
+    /// Its UUID, made when it was.
+    pub(super) fn id(&self) -> Result<String> {
+        let path = self.private("id");
+        match fs::read_to_string(&path) {
+            Ok(id) => Ok(id.trim().to_owned()),
+            // An instance directory that was copied into ROOT by hand.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => make_private(&self.private),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for its turn.
+    pub(super) fn busy(&self) -> Busy<'_> {
+        Busy { _turn: self.verbs.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    /// Takes the turn if nothing is under way.
+    pub(super) fn try_busy(&self) -> Result<Busy<'_>> {
+        match self.verbs.try_lock() {
+            Ok(guard) => Ok(Busy { _turn: guard }),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(Busy { _turn: poisoned.into_inner() }),
+            Err(TryLockError::WouldBlock) => {
+                Err(HostError::Busy(format!("a verb is under way on {self}; try again when it is done"))
+                    .into())
+            }
+        }
+    }
+
+    /// What a verb under way shows as the state.
+    pub(super) fn transition(&self) -> Option<Status> {
+        self.now().transition
+    }
+
+    /// Shows a state while `work` runs, also if it panics.
+    pub(super) fn while_shown<T>(&self, status: Status, work: impl FnOnce() -> T) -> T {
+        struct Reset<'a>(&'a Instance);
+        impl Drop for Reset<'_> {
+            fn drop(&mut self) {
+                self.0.now().transition = None;
+            }
+        }
+        self.now().transition = Some(status);
+        let _reset = Reset(self);
+        work()
+    }
+
+    /// The last verb that was written.
+    pub(super) fn last_verb(&self) -> Option<Verb> {
+        self.now().last_verb
+    }
+
+    /// Notes the verb that was written.
+    pub(super) fn note_verb(&self, verb: Verb) {
+        self.now().last_verb = Some(verb);
+    }
+
+    /// The record, while deployed.
+    pub(super) fn record(&self) -> Option<Record> {
+        self.now().record.clone()
+    }
+
+    /// The record.
+    ///
+    /// # Errors
+    /// VNFNotFoundError (ENXIO) where it is undeployed.
+    pub(super) fn deployed(&self) -> Result<Record> {
+        self.record().ok_or_else(|| {
+            HypervisorError::NotFound(format!("{self} is not deployed; write activate to its action")).into()
+        })
+    }
+
+    /// Writes the record to disk, synced, then to memory.
+    pub(super) fn set_record(&self, record: Record) -> Result<()> {
+        record.save(&self.private("record.toml"))?;
+        self.now().record = Some(record);
+        Ok(())
+    }
+
+    /// Removes the record.
+    pub(super) fn clear_record(&self) -> Result<()> {
+        remove_synced(&self.private("record.toml"))?;
+        self.now().record = None;
+        Ok(())
+    }
+}
+
+/// `ROOT/.nfio/instances/<type>/<name>`.
+pub(super) fn private_directory(root: &Root, at: tree::Instance<'_>) -> PathBuf {
+    [&root.private(), Path::new("instances"), Path::new(at.ty), Path::new(at.name)].iter().collect()
+}
+
+/// Makes the private directory of an instance and answers its UUID; one that has a UUID keeps it.
+pub(super) fn make_private(private: &Path) -> Result<String> {
+    fs::create_dir_all(private)?;
+    let path = private.join("id");
+    if let Ok(id) = fs::read_to_string(&path) {
+        return Ok(id.trim().to_owned());
+    }
+    let id = uuid::Uuid::new_v4().to_string();
+    beneath::write_atomic(&path, format!("{id}\n").as_bytes())?;
+    Ok(id)
+}
+
+/// Type and name of every instance that has a private directory.
+pub(super) fn all_private(root: &Root) -> Result<Vec<(String, String)>> {
+    let top = root.private().join("instances");
+    fs::create_dir_all(&top)?;
+    let mut all = Vec::new();
+    for ty in fs::read_dir(&top)? {
+        let ty = ty?;
+        for name in fs::read_dir(ty.path())? {
+            all.push((ty.file_name(), name?.file_name()));
+        }
+    }
+    let text = |name: std::ffi::OsString| name.into_string().ok();
+    Ok(all.into_iter().filter_map(|(ty, name)| Some((text(ty)?, text(name)?))).collect())
+}

@@ -1,0 +1,253 @@
+//! The life cycle: the table of verbs and states, the order of steps, roll-back. The same for every driver.
+
+use super::handle::{Handle, Scope};
+use super::instance::{Busy, Instance};
+use super::record::{Record, Wanted};
+use super::{Verb, VnfsOperations, last_error, spec, standard};
+use crate::error::{HostError, HypervisorError, NfioError, Result};
+use crate::hypervisor::{Guest, Prepared, Status};
+
+/// How much of the guest's log goes into a message, in bytes.
+const LOG_TAIL: u64 = 4096;
+
+/// The class that a failure of a verb has.
+type Class = fn(String) -> HypervisorError;
+
+impl VnfsOperations {
+    /// Runs a verb when its turn has come, and notes its outcome in `last_error`.
+    pub(super) fn run(&self, instance: &Instance, verb: Verb) -> Result<()> {
+        let busy = instance.busy();
+        self.run_in_turn(instance, verb, &busy)
+    }
+
+    /// Runs a verb for whoever has the turn already.
+    pub(super) fn run_in_turn(&self, instance: &Instance, verb: Verb, _turn: &Busy<'_>) -> Result<()> {
+        instance.note_verb(verb);
+        let outcome = self.admit(instance, verb).and_then(|()| self.dispatch(instance, verb));
+        if outcome.is_ok() {
+            tracing::info!("{verb} of {instance} done");
+        }
+        last_error::note(instance, verb.word(), outcome)
+    }
+
+    /// Without a module, only what gets rid of a guest works.
+    fn admit(&self, instance: &Instance, verb: Verb) -> Result<()> {
+        if verb.works_without_module() { Ok(()) } else { self.registry.module(&instance.ty).map(drop) }
+    }
+
+    /// Section 4's table: a row a verb, the states in its arms.
+    fn dispatch(&self, instance: &Instance, verb: Verb) -> Result<()> {
+        use Status::{Created, Dead, Exited, Paused, Running, Undeployed};
+        if verb == Verb::Forget {
+            return self.forget(instance);
+        }
+        let status = self.status_for_verb(instance, verb)?;
+        match (verb, status) {
+            (Verb::Activate | Verb::Running, Undeployed) => self.activate(instance),
+            (Verb::Activate, _) => {
+                let message = format!("{instance} is deployed already ({status}); write start or destroy");
+                Err(HostError::AlreadyDeployed(message).into())
+            }
+            (Verb::Exited | Verb::Undeployed, Undeployed) => Ok(()),
+            (_, Undeployed) => Err(not_deployed(instance)),
+
+            (Verb::Destroy | Verb::Undeployed, _) => self.destroy(instance),
+            (_, Dead) => {
+                let message = format!("the guest of {instance} is gone; write destroy, then activate");
+                Err(HypervisorError::NotFound(message).into())
+            }
+
+            (Verb::Start | Verb::Running, Running) => self.want(instance, Wanted::Running),
+            (Verb::Start, Paused) => {
+                let message = format!("{instance} is paused; write unpause");
+                Err(HypervisorError::Start(message).into())
+            }
+            (Verb::Running, Paused) => self.unpause(instance),
+            (Verb::Start | Verb::Running, _) => self.start(instance, HypervisorError::Start),
+
+            (Verb::Stop | Verb::Exited, Created | Exited) => self.want(instance, Wanted::Exited),
+            (Verb::Stop | Verb::Exited, _) => self.stop(instance, HypervisorError::Stop),
+
+            (Verb::Restart, Created | Exited) => self.start(instance, HypervisorError::Restart),
+            (Verb::Restart, _) => instance.while_shown(Status::Restarting, || {
+                self.stop(instance, HypervisorError::Restart)?;
+                self.start(instance, HypervisorError::Restart)
+            }),
+
+            (Verb::Pause, Paused) | (Verb::Unpause, Running) => Ok(()),
+            (Verb::Pause, Running) => self
+                .hypervisor
+                .pause(&instance.deployed()?.guest)
+                .map_err(|e| recast(e, HypervisorError::Pause)),
+            (Verb::Unpause, Paused) => self.unpause(instance),
+            (Verb::Reload, Running) => self.configure(instance, &instance.deployed()?.guest),
+            (Verb::Pause | Verb::Unpause | Verb::Reload, _) => {
+                Err(HypervisorError::NotRunning(format!("{instance} is {status}, so it cannot {verb}"))
+                    .into())
+            }
+            (Verb::Forget, _) => unreachable!("answered above"),
+        }
+    }
+
+    /// The state that a verb meets. A host that does not answer must not keep a guest from being destroyed for ever,
+    /// but only `forget` goes past it.
+    fn status_for_verb(&self, instance: &Instance, verb: Verb) -> Result<Status> {
+        if instance.record().is_none() {
+            return Ok(Status::Undeployed);
+        }
+        match self.status(instance)? {
+            // A record without a guest: nfio ended between the two. It can be destroyed, and counts as dead.
+            Status::Undeployed if verb != Verb::Activate => Ok(Status::Dead),
+            status => Ok(status),
+        }
+    }
+
+    /// deploy, prepare, start, configure; on failure everything is rolled back.
+    fn activate(&self, instance: &Instance) -> Result<()> {
+        // A record without a guest (nfio ended in the middle of an activate): what it left is cleared first.
+        if instance.record().is_some() {
+            self.destroy(instance)?;
+        }
+        let needs = self.registry.module(&instance.ty)?.describe().needs.clone();
+        let spec = spec::guest_spec(&self.root, instance, needs, &self.policy)?;
+        self.hypervisor.check(&spec)?;
+        std::fs::write(&spec.log, b"")?;
+        let mut record = Record {
+            driver: self.hypervisor.name().to_owned(),
+            wanted: Wanted::Running,
+            guest: Guest {
+                labels: spec.labels.clone(),
+                id: String::new(),
+                name: spec.name.clone(),
+                host: spec.host.clone(),
+                user: spec.user.clone(),
+                image: spec.image.clone(),
+            },
+        };
+        // Before the driver is called: a guest that exists is always known.
+        instance.set_record(record.clone())?;
+        let outcome = self.hypervisor.deploy(&spec).and_then(|id| {
+            record.guest.id = id;
+            instance.set_record(record.clone())?;
+            self.bring_up(instance, &record.guest)
+        });
+        outcome.map_err(|e| {
+            let error = recast(e, HypervisorError::Deploy);
+            match self.hypervisor.destroy(&record.guest, true).and_then(|()| instance.clear_record()) {
+                Ok(()) => error,
+                Err(left) => HypervisorError::InconsistentState(format!(
+                    "{error}; and what had been made could not be removed: {left}; write destroy when that is mended"
+                ))
+                .into(),
+            }
+        })
+    }
+
+    /// prepare, start, configure, forwarding. Whoever calls it undoes it.
+    fn bring_up(&self, instance: &Instance, guest: &Guest) -> Result<()> {
+        let prepared = self.prepare(instance)?;
+        self.hypervisor.start(guest, &prepared)?;
+        let configured =
+            self.configure(instance, guest).and_then(|()| match self.hypervisor.guest_status(guest)? {
+                Status::Running => self.hypervisor.set_forwarding(guest, true),
+                status => {
+                    Err(NfioError::posix(libc::EIO, format!("the guest is {status} right after its start")))
+                }
+            });
+        configured.map_err(|e| self.with_last_words(instance, guest, e))
+    }
+
+    /// A guest that has ended says more in its log than in the error of whatever then failed.
+    fn with_last_words(&self, instance: &Instance, guest: &Guest, error: NfioError) -> NfioError {
+        if matches!(self.hypervisor.guest_status(guest), Ok(Status::Running)) {
+            return error;
+        }
+        let words = match standard::log_tail(instance, LOG_TAIL) {
+            words if words.is_empty() => "nothing".to_owned(),
+            words => words,
+        };
+        NfioError::posix(libc::EIO, format!("{error}; the guest has ended; the last it said: {words}"))
+    }
+
+    fn prepare(&self, instance: &Instance) -> Result<Prepared> {
+        let module = self.registry.module(&instance.ty)?;
+        let directory = spec::directory(&self.root, instance)?;
+        let nf_conf = self.nf_conf(instance)?;
+        let handle = Handle::new(self, instance, Scope::Prepare, directory);
+        module.prepare(&handle, &nf_conf)?;
+        Ok(handle.into_prepared())
+    }
+
+    /// Gives `config/nf_conf` to the running guest.
+    fn configure(&self, instance: &Instance, _guest: &Guest) -> Result<()> {
+        let module = self.registry.module(&instance.ty)?;
+        let directory = spec::directory(&self.root, instance)?;
+        let nf_conf = self.nf_conf(instance)?;
+        module.configure(&Handle::new(self, instance, Scope::Configure, directory), &nf_conf)
+    }
+
+    fn nf_conf(&self, instance: &Instance) -> Result<Vec<u8>> {
+        use std::os::fd::AsFd;
+        spec::file(spec::directory(&self.root, instance)?.as_fd(), "config/nf_conf")
+    }
+
+    fn start(&self, instance: &Instance, class: Class) -> Result<()> {
+        self.want(instance, Wanted::Running)?;
+        let guest = instance.deployed()?.guest;
+        self.bring_up(instance, &guest).map_err(|e| {
+            let error = recast(e, class);
+            // A firewall never runs without its rules.
+            match self.hypervisor.stop(&guest) {
+                Ok(()) => error,
+                Err(left) => {
+                    class(format!("{error}; and the guest could not be stopped again: {left}")).into()
+                }
+            }
+        })
+    }
+
+    fn stop(&self, instance: &Instance, class: Class) -> Result<()> {
+        self.want(instance, Wanted::Exited)?;
+        self.hypervisor.stop(&instance.deployed()?.guest).map_err(|e| recast(e, class))
+    }
+
+    fn unpause(&self, instance: &Instance) -> Result<()> {
+        self.hypervisor.unpause(&instance.deployed()?.guest).map_err(|e| recast(e, HypervisorError::Unpause))
+    }
+
+    fn destroy(&self, instance: &Instance) -> Result<()> {
+        let guest = instance.deployed()?.guest;
+        instance.while_shown(Status::Removing, || {
+            self.hypervisor.destroy(&guest, true).map_err(|e| recast(e, HypervisorError::Destroy))?;
+            instance.clear_record()
+        })
+    }
+
+    fn forget(&self, instance: &Instance) -> Result<()> {
+        let record = instance.deployed()?;
+        tracing::warn!("the guest {} of {instance} on {} is forgotten", record.guest.id, record.guest.host);
+        instance.clear_record()
+    }
+
+    fn want(&self, instance: &Instance, wanted: Wanted) -> Result<()> {
+        let record = instance.deployed()?;
+        if record.wanted == wanted { Ok(()) } else { instance.set_record(Record { wanted, ..record }) }
+    }
+}
+
+fn not_deployed(instance: &Instance) -> NfioError {
+    HypervisorError::NotFound(format!("{instance} is not deployed; write activate")).into()
+}
+
+/// Gives a failure the class of its verb. A wrong configuration, an unreachable host and what the host itself refuses
+/// keep theirs: they tell the user where to mend.
+fn recast(error: NfioError, class: Class) -> NfioError {
+    match error {
+        NfioError::Configuration(_)
+        | NfioError::Host(_)
+        | NfioError::Hypervisor(HypervisorError::Connection(_) | HypervisorError::InconsistentState(_)) => {
+            error
+        }
+        other => class(other.to_string()).into(),
+    }
+}

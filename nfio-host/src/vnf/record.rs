@@ -1,0 +1,54 @@
+//! The record of a deployed instance: written and synced before the driver is called, removed after destroy. It alone
+//! addresses the guest, whatever `machine/*` says meanwhile.
+
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::Path;
+
+use crate::beneath;
+use crate::error::{NfioError, Result};
+use crate::hypervisor::Guest;
+
+/// A deployed instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// The driver's name.
+    pub(super) driver: String,
+    /// What the user wants the guest to be.
+    pub(super) wanted: Wanted,
+    /// The guest.
+    pub(super) guest: Guest,
+}
+
+/// What the user wants a guest to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Wanted {
+    /// Running.
+    Running,
+    /// Stopped.
+    Exited,
+}
+
+impl Record {
+    /// Reads a record; None where there is none.
+    pub(super) fn load(path: &Path) -> Result<Option<Self>> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(NfioError::posix(libc::EIO, format!("{}: {e}", path.display()))),
+        };
+        let broken = |e: toml::de::Error| {
+            let message = format!("{} is damaged: {}; restore it from a backup", path.display(), e.message());
+            NfioError::posix(libc::EIO, message)
+        };
+        toml::from_str(&text).map(Some).map_err(broken)
+    }
+
+    /// Writes the record, whole and synced.
+    pub(super) fn save(&self, path: &Path) -> Result<()> {
+        let text =
+            toml::to_string(self).map_err(|e| NfioError::posix(libc::EIO, format!("a record: {e}")))?;
+        beneath::write_atomic(path, text.as_bytes())
+    }
+}

@@ -1,0 +1,70 @@
+//! What the ruleset has dropped, from nft's own listing.
+//!
+//! The listing is read as text, by the parser that reads nf_conf: nft 1.0.6 writes a nameless chain (`jump { … }`) as
+//! one string in its JSON, and there are builds of nft without JSON.
+
+use middlebox_sdk::{NfioError, Result};
+
+use crate::rewrite::{POLICY_COMMENT, policies};
+use crate::rule::Counted;
+use crate::syntax::{Item, parse};
+
+/// Packets dropped by rules and policies, as far as counters tell.
+pub(crate) fn dropped(listing: &str) -> Result<u64> {
+    let items = parse(listing).map_err(|why| {
+        NfioError::command(format!("nft's listing of the ruleset is not understood: {why}"))
+    })?;
+    let dropping = policies(&items);
+    let packets = items.iter().map(|item| {
+        let Item::Rule(rule) = item else { return 0 };
+        if rule.comment() == POLICY_COMMENT {
+            return rule.packets();
+        }
+        match rule.verdict() {
+            Some(verdict) if verdict.word == "return" && (rule.nested || !dropping.contains(&rule.chain)) => {
+                0
+            }
+            Some(verdict) => match verdict.counted {
+                Counted::Packets(packets) => packets,
+                Counted::No => 0,
+            },
+            None => 0,
+        }
+    });
+    Ok(packets.fold(0, u64::saturating_add))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_policies_and_returns_to_them_are_summed_and_nothing_else() {
+        let listing = r#"
+table ip t {
+	chain nfio_drop {
+		counter packets 1 bytes 10 drop
+	}
+	chain a {
+		type filter hook input priority filter; policy drop;
+		tcp dport 22 counter packets 100 bytes 10 accept
+		ip saddr 10.0.0.1 counter packets 2 bytes 10 return
+		tcp dport vmap { 23 : goto nfio_drop }
+		jump {
+			counter packets 4 bytes 10 reject
+			counter packets 200 bytes 10 return
+		}
+		counter packets 8 bytes 10 log prefix "drop" drop comment "x"
+		counter packets 16 bytes 10 comment "nfio: dropped by policy"
+	}
+	chain b {
+		counter packets 400 bytes 10 return
+		counter packets 800 bytes 10 tcp dport 5 drop
+	}
+}
+"#;
+        assert_eq!(dropped(listing).unwrap(), 31);
+        assert_eq!(dropped("").unwrap(), 0);
+        assert_eq!(dropped("table ip t {").unwrap_err().code(), 703);
+    }
+}

@@ -1,0 +1,11 @@
+#!/bin/sh
+# The whole test suite: `make test`. Builds outside the test bed, runs inside it.
+set -eu
+cd "$(dirname "$0")/.."
+
+sh tests/testbed/packages.sh nft=nftables ip=iproute2 busybox=busybox-static ping=iputils-ping unshare=util-linux setpriv=util-linux
+
+# One profile for host, plugins and suites. The plugins' shared objects come from `build`, the suites from `test`.
+cargo build --workspace
+cargo test --workspace --no-run
+exec sh tests/testbed/enter.sh cargo test --workspace --offline

@@ -1,0 +1,12 @@
+//! End-to-end suites on a real mount with real guests; one file a promise.
+
+mod bad_configuration;
+mod command_and_log;
+mod directories;
+mod drop_rules;
+mod last_error;
+mod life_cycle;
+mod modules;
+mod nothing_slow_blocks;
+mod ordinary_files;
+mod outlives_nfio;

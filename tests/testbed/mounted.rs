@@ -1,0 +1,275 @@
+//! A mount of the built `nfio`, ended and cleaned up by drop.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::{eventually, image};
+
+/// What a test may choose of a mount.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Further arguments of `nfio mount`.
+    pub arguments: Vec<String>,
+    /// Text of nfio.toml.
+    pub config: String,
+    /// Where ROOT is made; None: below `/run`.
+    pub root: Option<PathBuf>,
+}
+
+/// A mount of its own ROOT and its own module_root.
+pub struct Mounted {
+    directory: tempfile::TempDir,
+    options: Options,
+}
+
+impl Mounted {
+    /// Mounts a new ROOT with all built plugins.
+    #[track_caller]
+    pub fn new() -> Self {
+        Self::with(Options::default())
+    }
+
+    /// Mounts a new ROOT.
+    #[track_caller]
+    pub fn with(options: Options) -> Self {
+        let mounted = Self::unmounted(options);
+        mounted.mount();
+        mounted
+    }
+
+    /// Makes ROOT, mount point and module_root, and leaves the mount to the test.
+    #[track_caller]
+    pub fn unmounted(options: Options) -> Self {
+        crate::require_testbed();
+        let directory = tempfile::tempdir_in("/run").expect("a directory below /run");
+        let mounted = Self { directory, options };
+        // Another user of the test reaches the mount through it.
+        fs::set_permissions(mounted.directory.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+        for path in [mounted.root(), mounted.path(), mounted.module_root()] {
+            fs::create_dir(path).expect("mkdir");
+        }
+        for ty in ["firewall", "random"] {
+            let name = format!("lib{ty}.so");
+            fs::copy(built(&name), mounted.module_root().join(&name)).expect("a built plugin");
+        }
+        fs::write(mounted.config(), &mounted.options.config).expect("nfio.toml");
+        mounted
+    }
+
+    /// Runs `nfio mount`, which must succeed.
+    #[track_caller]
+    pub fn mount(&self) {
+        let output = self.try_mount();
+        assert!(output.status.success(), "nfio mount: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Runs `nfio mount`.
+    pub fn try_mount(&self) -> Output {
+        let mut command = nfio();
+        command.args(["mount", "--hypervisor", "Oci", "--module-root"]).arg(self.module_root());
+        command.arg("--config").arg(self.config()).args(&self.options.arguments);
+        command.arg(self.root()).arg(self.path()).output().expect("nfio mount")
+    }
+
+    /// Runs `nfio umount`, which must succeed.
+    #[track_caller]
+    pub fn umount(&self) {
+        let output = nfio().arg("umount").arg(self.path()).output().expect("nfio umount");
+        assert!(output.status.success(), "nfio umount: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Ends the daemon with SIGKILL, as a crash would, and waits until it is gone.
+    #[track_caller]
+    pub fn kill(&self) {
+        let pid = self.pid();
+        let target = nix::unistd::Pid::from_raw(pid);
+        nix::sys::signal::kill(target, nix::sys::signal::Signal::SIGKILL).expect("kill");
+        eventually("the daemon ends", || !is_alive(pid));
+    }
+
+    /// The daemon's process id, from the lock of ROOT.
+    #[track_caller]
+    pub fn pid(&self) -> i32 {
+        let text = fs::read_to_string(self.root().join(".nfio/lock")).expect("the lock");
+        text.trim().parse().expect("a pid in the lock")
+    }
+
+    /// The mount point.
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("mnt")
+    }
+
+    /// The backing directory.
+    pub fn root(&self) -> PathBuf {
+        self.options.root.clone().unwrap_or_else(|| self.directory.path().join("root"))
+    }
+
+    /// The directory of the plugins.
+    pub fn module_root(&self) -> PathBuf {
+        self.directory.path().join("plugins")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.directory.path().join("nfio.toml")
+    }
+
+    /// Makes a firewall whose host and image are set.
+    #[track_caller]
+    pub fn firewall(&self, name: &str) -> Instance {
+        let instance = self.instance("firewall", name);
+        fs::create_dir(instance.path()).expect("mkdir of an instance");
+        instance.put("machine/ip", "127.0.0.1\n");
+        instance.put("machine/vm.image", &format!("{}\n", image().display()));
+        instance
+    }
+
+    /// A place for an instance, made or not.
+    pub fn instance(&self, ty: &str, name: &str) -> Instance {
+        Instance { path: self.path().join("nf-types").join(ty).join(name) }
+    }
+
+    /// What the daemon wrote to its log, for a message.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.root().join(".nfio/log")).unwrap_or_default()
+    }
+}
+
+impl Default for Mounted {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of the daemon ---\n{}", self.log());
+        }
+        // Guests outlive their mount, so they are destroyed first; a mount that a test ended comes back for that.
+        let types = self.path().join("nf-types");
+        if fs::read_dir(&types).is_err() || fs::read_dir(&types).is_ok_and(|mut all| all.next().is_none()) {
+            let _ = self.try_mount();
+        }
+        for ty in fs::read_dir(&types).into_iter().flatten().flatten() {
+            for instance in fs::read_dir(ty.path()).into_iter().flatten().flatten() {
+                let _ = fs::write(instance.path().join("action"), "undeployed\n");
+            }
+        }
+        let _ = nfio().arg("umount").arg(self.path()).output();
+    }
+}
+
+/// An instance on a mount.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    path: PathBuf,
+}
+
+impl Instance {
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// One of its files.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Text of a file, without its final newline.
+    #[track_caller]
+    pub fn get(&self, name: &str) -> String {
+        let text = self.try_get(name).unwrap_or_else(|e| panic!("read of {name}: {e}"));
+        text.strip_suffix('\n').map_or(text.clone(), str::to_owned)
+    }
+
+    /// Text of a file.
+    pub fn try_get(&self, name: &str) -> io::Result<String> {
+        fs::read_to_string(self.file(name))
+    }
+
+    /// Replaces a file's text.
+    #[track_caller]
+    pub fn put(&self, name: &str, text: &str) {
+        fs::write(self.file(name), text).unwrap_or_else(|e| panic!("write of {name}: {e}"));
+    }
+
+    /// One write(2) to an existing file, as `echo TEXT > NAME` does it.
+    pub fn try_write(&self, name: &str, text: &str) -> io::Result<()> {
+        let mut file = fs::OpenOptions::new().write(true).truncate(true).open(self.file(name))?;
+        let count = file.write(text.as_bytes())?;
+        assert_eq!(count, text.len(), "a short write to {name}");
+        Ok(())
+    }
+
+    /// Writes a verb, which must succeed.
+    #[track_caller]
+    pub fn act(&self, verb: &str) {
+        if let Err(e) = self.try_act(verb) {
+            panic!("{verb}: {e}; {}", self.try_get("last_error").unwrap_or_default());
+        }
+    }
+
+    /// Writes a verb.
+    pub fn try_act(&self, verb: &str) -> io::Result<()> {
+        self.try_write("action", &format!("{verb}\n"))
+    }
+
+    /// The state.
+    #[track_caller]
+    pub fn status(&self) -> String {
+        self.get("status")
+    }
+
+    /// The guest's address.
+    #[track_caller]
+    pub fn address(&self) -> IpAddr {
+        self.get("machine/vm.ip").parse().expect("an address")
+    }
+
+    /// A counter.
+    #[track_caller]
+    pub fn counter(&self, name: &str) -> u64 {
+        self.get(&format!("stats/{name}")).parse().expect("a decimal counter")
+    }
+
+    /// Whether the guest answers a ping.
+    #[track_caller]
+    pub fn answers_ping(&self) -> bool {
+        let address = self.address().to_string();
+        let ping = Command::new("ping").args(["-c", "1", "-W", "1", &address]).output().expect("ping");
+        ping.status.success()
+    }
+
+    /// The output of a command in the guest.
+    #[track_caller]
+    pub fn run(&self, script: &str) -> String {
+        self.try_write("command", script).unwrap_or_else(|e| {
+            panic!("{script}: {e}; {}", self.try_get("last_error").unwrap_or_default());
+        });
+        self.get("output")
+    }
+}
+
+/// The built binary.
+pub fn nfio() -> Command {
+    Command::new(built("nfio"))
+}
+
+/// What the build left beside the test binary: `target/<profile>/deps/<test>`, two levels up.
+fn built(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("our own path");
+    let path = test.ancestors().nth(2).expect("target/<profile>").join(name);
+    assert!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
+    path
+}
+
+fn is_alive(pid: i32) -> bool {
+    // A killed child of nobody here is a zombie until the test bed's first process has reaped it.
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or("").trim_start().starts_with('Z'))
+}
