@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::fake::Fake;
 
 /// Only a test that fails waits this long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Bed {
     dir: TempDir,

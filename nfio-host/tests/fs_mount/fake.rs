@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, SystemTime};
 
+use crate::bed::PATIENCE;
+
 pub(crate) struct Fake {
     root: PathBuf,
     files: Vec<Arc<File>>,
@@ -46,7 +48,19 @@ impl Gate {
         self.changed.notify_all();
     }
     fn wait_for(&self, count: usize) {
-        drop(self.changed.wait_while(self.state.lock().unwrap(), |state| state.0 < count).unwrap());
+        let state = self.state.lock().unwrap();
+        let (state, _) = self.changed.wait_timeout_while(state, PATIENCE, |state| state.0 < count).unwrap();
+        let here = state.0;
+        drop(state);
+        assert!(here >= count, "{here} of {count} calls came");
+    }
+}
+
+pub(crate) struct Release<'a>(&'a Fake);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        self.0.release_slow();
     }
 }
 
@@ -61,6 +75,7 @@ impl Fake {
             File::standard("log", Kind::Log, 0o440, "log"),
             verb("action", 0o644),
             verb("command", 0o600),
+            verb("job", 0o600),
             File::value("slow"),
             File::value("late"),
             File::value("boom"),
@@ -97,6 +112,11 @@ impl Fake {
 
     pub(crate) fn release_slow(&self) {
         self.gate.set_open();
+    }
+
+    /// Releases at the end of a scope, however it ends: a test that fails must not wait for itself.
+    pub(crate) fn release_at_end(&self) -> Release<'_> {
+        Release(self)
     }
 
     fn dir(&self, instance: Instance<'_>) -> PathBuf {
@@ -174,9 +194,12 @@ impl Operations for Fake {
         }
         Ok(fs::rename(self.dir(from), self.dir(to))?)
     }
-    fn lane(&self, instance: Instance<'_>, file: &File, _access: Access) -> Lane {
+    fn lane(&self, instance: Instance<'_>, file: &File, access: Access) -> Lane {
+        if file.kind == Kind::Verb && access != Access::Write {
+            return Lane::Inline;
+        }
         let deadline = match file.path.as_str() {
-            "slow" | "boom_in_lane" => Duration::from_secs(60),
+            "slow" | "job" | "boom_in_lane" => Duration::from_secs(60),
             "late" => Duration::from_secs(1),
             _ => return Lane::Inline,
         };
@@ -217,6 +240,9 @@ impl Operations for Fake {
     fn write(&self, _i: Instance<'_>, file: &File, data: &[u8], caller: Caller) -> Written {
         let text = String::from_utf8_lossy(data).into_owned();
         self.writes.lock().unwrap().push((file.path.clone(), text.clone(), caller));
+        if file.path == "job" {
+            self.gate.pass();
+        }
         match (file.path.as_str(), text.trim()) {
             ("action", "frobnicate") => Written { count: Err(posix(libc::EINVAL)), answer: None },
             ("command", command) => {

@@ -179,6 +179,7 @@ fn tail_f_follows_a_log() {
 fn slow_reads_hold_up_nobody_else() {
     let bed = Bed::new();
     std::thread::scope(|scope| {
+        let _release = bed.fake.release_at_end();
         let slow: Vec<_> = (0..2).map(|_| scope.spawn(|| fs::read_to_string(bed.a("slow")))).collect();
         bed.fake.wait_for_slow(2);
         let third = scope.spawn(|| fs::read_to_string(bed.a("slow")));
@@ -199,10 +200,35 @@ fn slow_reads_hold_up_nobody_else() {
 }
 
 #[test]
+fn a_verb_under_way_holds_up_neither_readers_nor_a_second_one() {
+    let bed = Bed::new();
+    std::thread::scope(|scope| {
+        let _release = bed.fake.release_at_end();
+        let write = |text: &'static str| {
+            // Without O_TRUNC: an open with it waits in the kernel (for the inode's lock) until the write is answered.
+            let mut file = OpenOptions::new().write(true).open(bed.a("job")).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        };
+        let first = scope.spawn(move || write("one"));
+        bed.fake.wait_for_slow(1);
+        let begun = Instant::now();
+        assert_eq!(fs::metadata(bed.a("job")).unwrap().len(), 1000);
+        assert_eq!(fs::read_to_string(bed.a("job")).unwrap(), "job\n");
+        let second = scope.spawn(move || write("two"));
+        bed.fake.wait_for_slow(2);
+        assert!(begun.elapsed() < PATIENCE / 2);
+        bed.fake.release_slow();
+        first.join().unwrap();
+        second.join().unwrap();
+    });
+}
+
+#[test]
 fn past_its_deadline_a_read_times_out_and_a_full_lane_says_so() {
     let bed = Bed::new();
     let read = || errno(fs::read(bed.a("late")));
     std::thread::scope(|scope| {
+        let _release = bed.fake.release_at_end();
         let first = scope.spawn(read);
         bed.fake.wait_for_slow(1);
         assert_eq!(first.join().unwrap(), libc::ETIMEDOUT);
