@@ -59,6 +59,7 @@ impl VnfsOperations {
         let vnfs =
             Self { root, registry, hypervisor, deadlines, policy, instances: Mutex::new(HashMap::new()) };
         vnfs.mend_types()?;
+        vnfs.clear_private()?;
         vnfs.adopt_guests()?;
         Ok(vnfs)
     }
