@@ -2,6 +2,8 @@
 //! of this name; it owns what a mount has one of: ROOT, the modules, the driver.
 
 mod answers;
+#[cfg(test)]
+mod bed;
 mod disk;
 mod handle;
 mod instance;
@@ -21,11 +23,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::config::{Deadlines, Policy};
 use crate::error::{HypervisorError, NfioError, Result, VnfConfigurationError};
 use crate::fs::operations::{Caller, OnChange};
-use crate::hypervisor::{Counters, Hypervisor, Status};
+use crate::hypervisor::{Counters, Guest, Hypervisor, Status};
 use crate::modules::Registry;
 use crate::root::Root;
 use crate::tree::{self, Node};
 use instance::Instance;
+use record::Record;
 pub use spec::Configuration;
 pub use verb::Verb;
 
@@ -65,20 +68,33 @@ impl VnfsOperations {
             changed: OnceLock::new(),
         };
         vnfs.mend_types()?;
+        vnfs.clear_private()?;
         vnfs.adopt_guests()?;
         Ok(vnfs)
     }
 
     fn adopt_guests(&self) -> Result<()> {
         for (ty, name) in instance::all_private(&self.root)? {
-            let instance = self.instance(tree::Instance { ty: &ty, name: &name })?;
-            let Some(record) = instance.record() else { continue };
-            match self.hypervisor.adopt(&record.guest) {
-                Ok(status) => tracing::info!("{instance} is {status}"),
-                Err(e) => tracing::warn!("{instance} is deployed by its record, but: {e}"),
+            match self.adopt_guest(tree::Instance { ty: &ty, name: &name }) {
+                Ok(None) => {}
+                Ok(Some(status)) => tracing::info!("{ty}/{name} is {status}"),
+                Err(e) => tracing::warn!("{ty}/{name} is deployed by its record, but: {e}"),
             }
         }
         Ok(())
+    }
+
+    fn adopt_guest(&self, at: tree::Instance<'_>) -> Result<Option<Status>> {
+        let instance = self.instance(at)?;
+        let Some(record) = instance.record() else { return Ok(None) };
+        let mut guest = self.guest(&instance)?;
+        let status = self.hypervisor.adopt(&guest)?;
+        // nfio ended between the driver's answer to deploy and its note in the record.
+        if guest.id.is_empty() {
+            guest.id = self.hypervisor.get_id(&guest)?;
+            instance.set_record(Record { guest, ..record })?;
+        }
+        Ok(Some(status))
     }
 
     /// What is known of an instance; its record is read when it is first asked about.
@@ -93,9 +109,12 @@ impl VnfsOperations {
         Ok(instance)
     }
 
+    /// What was removed or renamed is read anew when it is asked about again.
     fn forget_instance(&self, at: tree::Instance<'_>) {
         let mut instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
-        instances.remove(&(at.ty.to_owned(), at.name.to_owned()));
+        if let Some(instance) = instances.remove(&(at.ty.to_owned(), at.name.to_owned())) {
+            instance.retire();
+        }
     }
 
     fn instance_at(&self, nf_path: &Path) -> Result<Arc<Instance>> {
@@ -174,28 +193,49 @@ impl VnfsOperations {
 
 /// # What the record and the driver say of an instance
 impl VnfsOperations {
+    /// The guest that the record names, for this mount's driver.
+    ///
+    /// # Errors
+    /// ENXIO where it is undeployed; ECONNREFUSED where another driver has it, who alone may say that it is gone.
+    fn guest(&self, instance: &Instance) -> Result<Guest> {
+        let record = instance.deployed()?;
+        if record.driver != self.hypervisor.name() {
+            let message = format!(
+                "the guest of {instance} runs on {}, this mount on {}; mount with --hypervisor {0}",
+                record.driver,
+                self.hypervisor.name()
+            );
+            return Err(HypervisorError::Connection(message).into());
+        }
+        Ok(record.guest)
+    }
+
     /// A verb under way shows its own state; otherwise the record decides between undeployed and the driver's word.
     fn status(&self, instance: &Instance) -> Result<Status> {
         if let Some(transition) = instance.transition() {
             return Ok(transition);
         }
-        let Some(record) = instance.record() else { return Ok(Status::Undeployed) };
-        match self.hypervisor.guest_status(&record.guest) {
+        if instance.record().is_none() {
+            return Ok(Status::Undeployed);
+        }
+        let guest = self.guest(instance)?;
+        match self.hypervisor.guest_status(&guest) {
             Ok(status) => Ok(status),
-            // Being deployed, or vanished behind our back: `destroy` still clears it.
-            Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) if record.guest.id.is_empty() => {
+            // Being deployed, or never was: nfio ended in the middle of an activate. The next one clears it away.
+            Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) if guest.id.is_empty() => {
                 Ok(Status::Undeployed)
             }
+            // Vanished behind our back: `destroy` still clears it.
             Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) => Ok(Status::Dead),
             Err(e) => Err(e),
         }
     }
 
     fn counters(&self, instance: &Instance) -> Result<Counters> {
-        self.hypervisor.counters(&instance.deployed()?.guest)
+        self.hypervisor.counters(&self.guest(instance)?)
     }
 
     fn ip(&self, instance: &Instance) -> Result<String> {
-        self.hypervisor.get_ip(&instance.deployed()?.guest)
+        self.hypervisor.get_ip(&self.guest(instance)?)
     }
 }

@@ -3,7 +3,7 @@
 //! ABI, constructed.
 
 use abi_stable::StableAbi;
-use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
+use abi_stable::abi_stability::abi_checking::{CheckingGlobals, check_layout_compatibility_with_globals};
 use abi_stable::library::{AbiHeaderRef, LibHeader, ROOT_MODULE_LOADER_NAME_WITH_NUL, RootModule};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use middlebox_sdk::abi::PluginRef;
@@ -71,8 +71,10 @@ fn construct(header: &'static LibHeader) -> Result<Module, String> {
     let layout =
         header.layout().ok_or("its header carries no description of its ABI; build it with middlebox-sdk")?;
     // A newer plugin has all that we know, an older one lacks what we added: one of the two directions must fit.
-    check_layout_compatibility(PluginRef::LAYOUT, layout)
-        .or_else(|_| check_layout_compatibility(layout, PluginRef::LAYOUT))
+    // abi_stable's own memory of earlier checks is left out: it mixes up versions that are loaded side by side.
+    let fits = |ours, theirs| check_layout_compatibility_with_globals(ours, theirs, &CheckingGlobals::new());
+    fits(PluginRef::LAYOUT, layout)
+        .or_else(|_| fits(layout, PluginRef::LAYOUT))
         .map_err(|e| format!("its ABI is not that of middlebox-sdk {ours}: {}", short(&e.to_string())))?;
     // SAFETY: the layouts have just been found compatible, and methods that the older side lacks have default
     // bodies.

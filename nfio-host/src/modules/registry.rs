@@ -218,6 +218,29 @@ impl Registry {
     }
 }
 
+#[cfg(test)]
+impl Registry {
+    /// One type whose plugin is no file: for the tests of whoever calls modules.
+    pub(crate) fn of(middlebox: impl middlebox_sdk::Middlebox) -> Self {
+        let boxed = middlebox_sdk::export::construct(|| middlebox).into_result().expect("a middlebox");
+        let module = Module::new(boxed, "1.0.0".into()).expect("a type");
+        let ty = module.describe().clone();
+        let entry = Entry {
+            path: PathBuf::new(),
+            table: Some(Arc::new(Table::of(&ty))),
+            version: ty.version,
+            sdk_version: module.sdk_version().to_owned(),
+            state: State::Loaded(Arc::new(module)),
+        };
+        Self { entries: BTreeMap::from([(ty.name, entry)]) }
+    }
+
+    /// The same without its plugin.
+    pub(crate) fn lose(&mut self, ty: &str) {
+        self.entries.get_mut(ty).expect("a known type").state = State::Missing;
+    }
+}
+
 fn row(name: &str, entry: &Entry) -> Row {
     let (state, error) = match &entry.state {
         State::Loaded(_) => ("loaded", String::new()),

@@ -157,7 +157,7 @@ impl VnfsOperations {
 
     /// A write to `action`: a verb a line.
     fn verbs(&self, instance: &Instance, data: &[u8]) -> Result<usize> {
-        let turn = instance.busy();
+        let turn = instance.busy()?;
         verb::run_lines(data, |word| {
             let verb = verb::Verb::parse(word);
             let verb = verb.or_else(|e| last_error::note(instance, "action", Err(e)))?;
@@ -193,7 +193,7 @@ impl VnfsOperations {
         if verb::says_nothing(data) {
             return Ok(data.len());
         }
-        let turn = instance.busy();
+        let turn = instance.busy()?;
         let directory = spec::directory(&self.root, instance)?;
         let handle = Handle::new(self, instance, Scope::Verb(&turn), directory);
         last_error::note(instance, &file.path, module.write(&handle, &file.path, data)).map(|()| data.len())
@@ -201,6 +201,9 @@ impl VnfsOperations {
 
     /// A write to `command`: a script for the guest's shell. Its output is the answer, also when it failed.
     fn command(&self, instance: &Instance, data: &[u8]) -> Written {
+        if verb::says_nothing(data) {
+            return Written { count: Ok(data.len()), answer: None };
+        }
         let mut answer = None;
         let outcome = self.run_command(instance, data, &mut answer).map(|()| data.len());
         Written { count: last_error::note(instance, "command", outcome), answer }
@@ -215,12 +218,9 @@ impl VnfsOperations {
         let script = std::str::from_utf8(data)
             .map_err(|_| NfioError::posix(libc::EINVAL, "a command is UTF-8 text"))?
             .trim_end_matches('\n');
-        if verb::says_nothing(data) {
-            return Ok(());
-        }
         let execution =
             Execution { argv: vec!["sh".into(), "-c".into(), script.to_owned()], stdin: Vec::new() };
-        let output = self.hypervisor.execute_in_guest(&instance.deployed()?.guest, &execution)?;
+        let output = self.hypervisor.execute_in_guest(&self.guest(instance)?, &execution)?;
         let mut text = output.stdout;
         text.extend_from_slice(&output.stderr);
         self.keep_output(instance, &text)?;

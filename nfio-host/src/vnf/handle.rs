@@ -162,7 +162,7 @@ impl Host for Handle<'_> {
         match self.scope {
             Scope::Prepare => self.gather("put a file into the guest", |prepared| prepared.files.push(file)),
             Scope::Configure | Scope::Verb(_) => {
-                self.vnfs.hypervisor.put_file(&self.instance.deployed()?.guest, &file)
+                self.vnfs.hypervisor.put_file(&self.vnfs.guest(self.instance)?, &file)
             }
             Scope::Getattr | Scope::Read => self.refuse("put a file into the guest"),
         }
@@ -192,7 +192,7 @@ impl Host for Handle<'_> {
         };
         let Scope::Verb(turn) = self.scope else { return self.refuse(operation) };
         if verb == Verb::Destroy && argument != "force" {
-            self.vnfs.hypervisor.destroy(&self.instance.deployed()?.guest, false)?;
+            self.vnfs.hypervisor.destroy(&self.vnfs.guest(self.instance)?, false)?;
         }
         self.vnfs.run_in_turn(self.instance, verb, turn)?;
         Ok(String::new())
@@ -208,7 +208,7 @@ impl Host for Handle<'_> {
         }
         let execution =
             Execution { argv: argv.iter().map(ToString::to_string).collect(), stdin: stdin.to_owned() };
-        let guest = self.instance.deployed()?.guest;
+        let guest = self.vnfs.guest(self.instance)?;
         let output = self.vnfs.hypervisor.execute_in_guest(&guest, &execution)?;
         Ok(Output { exit_code: output.exit_code, stdout: output.stdout, stderr: output.stderr })
     }
@@ -224,7 +224,7 @@ impl Handle<'_> {
             return self.refuse("ask the driver");
         }
         match operation {
-            "get_id" => self.vnfs.hypervisor.get_id(&self.instance.deployed()?.guest),
+            "get_id" => self.vnfs.hypervisor.get_id(&self.vnfs.guest(self.instance)?),
             "get_ip" => self.vnfs.ip(self.instance),
             "guest_status" => self.vnfs.status(self.instance).map(|status| status.to_string()),
             _ => {

@@ -10,7 +10,7 @@ use super::disk::remove_synced;
 use super::record::Record;
 use super::verb::Verb;
 use crate::beneath;
-use crate::error::{HostError, HypervisorError, Result};
+use crate::error::{HostError, HypervisorError, NfioError, Result};
 use crate::hypervisor::Status;
 use crate::root::Root;
 use crate::tree;
@@ -32,6 +32,8 @@ struct Now {
     record: Option<Record>,
     transition: Option<Status>,
     last_verb: Option<Verb>,
+    /// Removed or renamed: whoever still waits for its turn comes too late.
+    gone: bool,
 }
 
 impl fmt::Display for Instance {
@@ -85,20 +87,38 @@ impl Instance {
     }
 
     /// Waits for its turn.
-    pub(super) fn busy(&self) -> Busy<'_> {
-        Busy { _turn: self.verbs.lock().unwrap_or_else(PoisonError::into_inner) }
+    ///
+    /// # Errors
+    /// ENOENT where it was removed or renamed meanwhile.
+    pub(super) fn busy(&self) -> Result<Busy<'_>> {
+        self.turn(self.verbs.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes the turn if nothing is under way.
+    ///
+    /// # Errors
+    /// Busy (EBUSY), or as [`busy`](Self::busy).
     pub(super) fn try_busy(&self) -> Result<Busy<'_>> {
         match self.verbs.try_lock() {
-            Ok(guard) => Ok(Busy { _turn: guard }),
-            Err(TryLockError::Poisoned(poisoned)) => Ok(Busy { _turn: poisoned.into_inner() }),
+            Ok(guard) => self.turn(guard),
+            Err(TryLockError::Poisoned(poisoned)) => self.turn(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => {
                 Err(HostError::Busy(format!("a verb is under way on {self}; try again when it is done"))
                     .into())
             }
         }
+    }
+
+    fn turn<'a>(&'a self, guard: MutexGuard<'a, ()>) -> Result<Busy<'a>> {
+        if self.now().gone {
+            return Err(NfioError::posix(libc::ENOENT, format!("{self} was removed or renamed meanwhile")));
+        }
+        Ok(Busy { _turn: guard })
+    }
+
+    /// Notes that it was removed or renamed, by whoever has its turn.
+    pub(super) fn retire(&self) {
+        self.now().gone = true;
     }
 
     /// What a verb under way shows as the state.

@@ -16,7 +16,7 @@ type Class = fn(String) -> HypervisorError;
 impl VnfsOperations {
     /// Runs a verb when its turn has come, and notes its outcome in `last_error`.
     pub(super) fn run(&self, instance: &Instance, verb: Verb) -> Result<()> {
-        let busy = instance.busy();
+        let busy = instance.busy()?;
         self.run_in_turn(instance, verb, &busy)
     }
 
@@ -41,7 +41,11 @@ impl VnfsOperations {
         if verb == Verb::Forget {
             return self.forget(instance);
         }
-        let status = self.status_for_verb(instance, verb)?;
+        // What removes a guest asks for no state: none may stand in its way, not even an unreadable one.
+        if matches!(verb, Verb::Destroy | Verb::Undeployed) && instance.record().is_some() {
+            return self.destroy(instance);
+        }
+        let status = self.status(instance)?;
         match (verb, status) {
             (Verb::Activate | Verb::Running, Undeployed) => self.activate(instance),
             (Verb::Activate, _) => {
@@ -51,7 +55,6 @@ impl VnfsOperations {
             (Verb::Exited | Verb::Undeployed, Undeployed) => Ok(()),
             (_, Undeployed) => Err(not_deployed(instance)),
 
-            (Verb::Destroy | Verb::Undeployed, _) => self.destroy(instance),
             (_, Dead) => {
                 let message = format!("the guest of {instance} is gone; write destroy, then activate");
                 Err(HypervisorError::NotFound(message).into())
@@ -66,39 +69,27 @@ impl VnfsOperations {
             (Verb::Start | Verb::Running, _) => self.start(instance, HypervisorError::Start),
 
             (Verb::Stop | Verb::Exited, Created | Exited) => self.want(instance, Wanted::Exited),
-            (Verb::Stop | Verb::Exited, _) => self.stop(instance, HypervisorError::Stop),
+            (Verb::Stop | Verb::Exited, _) => self.stop(instance),
 
             (Verb::Restart, Created | Exited) => self.start(instance, HypervisorError::Restart),
             (Verb::Restart, _) => instance.while_shown(Status::Restarting, || {
-                self.stop(instance, HypervisorError::Restart)?;
+                // Wanted running all the while: a crash of nfio in between leaves no guest down for good.
+                self.want(instance, Wanted::Running)?;
+                self.halt(instance, HypervisorError::Restart)?;
                 self.start(instance, HypervisorError::Restart)
             }),
 
             (Verb::Pause, Paused) | (Verb::Unpause, Running) => Ok(()),
-            (Verb::Pause, Running) => self
-                .hypervisor
-                .pause(&instance.deployed()?.guest)
-                .map_err(|e| recast(e, HypervisorError::Pause)),
+            (Verb::Pause, Running) => {
+                self.hypervisor.pause(&self.guest(instance)?).map_err(|e| recast(e, HypervisorError::Pause))
+            }
             (Verb::Unpause, Paused) => self.unpause(instance),
-            (Verb::Reload, Running) => self.configure(instance, &instance.deployed()?.guest),
+            (Verb::Reload, Running) => self.configure(instance),
             (Verb::Pause | Verb::Unpause | Verb::Reload, _) => {
                 Err(HypervisorError::NotRunning(format!("{instance} is {status}, so it cannot {verb}"))
                     .into())
             }
-            (Verb::Forget, _) => unreachable!("answered above"),
-        }
-    }
-
-    /// The state that a verb meets. A host that does not answer must not keep a guest from being destroyed for ever,
-    /// but only `forget` goes past it.
-    fn status_for_verb(&self, instance: &Instance, verb: Verb) -> Result<Status> {
-        if instance.record().is_none() {
-            return Ok(Status::Undeployed);
-        }
-        match self.status(instance)? {
-            // A record without a guest: nfio ended between the two. It can be destroyed, and counts as dead.
-            Status::Undeployed if verb != Verb::Activate => Ok(Status::Dead),
-            status => Ok(status),
+            (Verb::Destroy | Verb::Undeployed | Verb::Forget, _) => unreachable!("answered above"),
         }
     }
 
@@ -148,7 +139,7 @@ impl VnfsOperations {
         let prepared = self.prepare(instance)?;
         self.hypervisor.start(guest, &prepared)?;
         let configured =
-            self.configure(instance, guest).and_then(|()| match self.hypervisor.guest_status(guest)? {
+            self.configure(instance).and_then(|()| match self.hypervisor.guest_status(guest)? {
                 Status::Running => self.hypervisor.set_forwarding(guest, true),
                 status => {
                     Err(NfioError::posix(libc::EIO, format!("the guest is {status} right after its start")))
@@ -159,8 +150,9 @@ impl VnfsOperations {
 
     /// A guest that has ended says more in its log than in the error of whatever then failed.
     fn with_last_words(&self, instance: &Instance, guest: &Guest, error: NfioError) -> NfioError {
-        if matches!(self.hypervisor.guest_status(guest), Ok(Status::Running)) {
-            return error;
+        match self.hypervisor.guest_status(guest) {
+            Ok(Status::Exited | Status::Dead) | Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) => {}
+            _ => return error,
         }
         let words = match standard::log_tail(instance, LOG_TAIL) {
             words if words.is_empty() => "nothing".to_owned(),
@@ -179,7 +171,7 @@ impl VnfsOperations {
     }
 
     /// Gives `config/nf_conf` to the running guest.
-    fn configure(&self, instance: &Instance, _guest: &Guest) -> Result<()> {
+    fn configure(&self, instance: &Instance) -> Result<()> {
         let module = self.registry.module(&instance.ty)?;
         let directory = spec::directory(&self.root, instance)?;
         let nf_conf = self.nf_conf(instance)?;
@@ -193,7 +185,7 @@ impl VnfsOperations {
 
     fn start(&self, instance: &Instance, class: Class) -> Result<()> {
         self.want(instance, Wanted::Running)?;
-        let guest = instance.deployed()?.guest;
+        let guest = self.guest(instance)?;
         self.bring_up(instance, &guest).map_err(|e| {
             let error = recast(e, class);
             // A firewall never runs without its rules.
@@ -206,21 +198,27 @@ impl VnfsOperations {
         })
     }
 
-    fn stop(&self, instance: &Instance, class: Class) -> Result<()> {
+    fn stop(&self, instance: &Instance) -> Result<()> {
         self.want(instance, Wanted::Exited)?;
-        self.hypervisor.stop(&instance.deployed()?.guest).map_err(|e| recast(e, class))
+        self.halt(instance, HypervisorError::Stop)
+    }
+
+    /// Stops the guest, whatever it is wanted to be.
+    fn halt(&self, instance: &Instance, class: Class) -> Result<()> {
+        self.hypervisor.stop(&self.guest(instance)?).map_err(|e| recast(e, class))
     }
 
     fn unpause(&self, instance: &Instance) -> Result<()> {
-        self.hypervisor.unpause(&instance.deployed()?.guest).map_err(|e| recast(e, HypervisorError::Unpause))
+        self.hypervisor.unpause(&self.guest(instance)?).map_err(|e| recast(e, HypervisorError::Unpause))
     }
 
     fn destroy(&self, instance: &Instance) -> Result<()> {
-        let guest = instance.deployed()?.guest;
-        instance.while_shown(Status::Removing, || {
-            self.hypervisor.destroy(&guest, true).map_err(|e| recast(e, HypervisorError::Destroy))?;
-            instance.clear_record()
-        })
+        let guest = self.guest(instance)?;
+        instance
+            .while_shown(Status::Removing, || {
+                self.hypervisor.destroy(&guest, true).and_then(|()| instance.clear_record())
+            })
+            .map_err(|e| recast(e, HypervisorError::Destroy))
     }
 
     fn forget(&self, instance: &Instance) -> Result<()> {
@@ -251,3 +249,6 @@ fn recast(error: NfioError, class: Class) -> NfioError {
         other => class(other.to_string()).into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

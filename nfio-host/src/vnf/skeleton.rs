@@ -5,6 +5,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat2};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, fchown};
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::VnfsOperations;
-use super::disk::{io, names, open_dir, remove_private, remove_tree};
+use super::disk::{io, names, open_dir, remove_directory};
 use super::handle::call_mkdir;
 use super::instance::{self, Instance};
 use crate::error::{HostError, HypervisorError, NfioError, Result};
@@ -32,13 +33,17 @@ impl VnfsOperations {
             NfioError::from(HostError::ModuleMissing(format!("type {} has no table of files", at.ty)))
         })?;
         let parent = self.type_directory(at.ty)?;
-        let aside = format!("{ASIDE}{}", uuid::Uuid::new_v4());
+        if exists(&parent, Path::new(at.name)) {
+            // What is kept of it is not touched.
+            return Err(NfioError::posix(libc::EEXIST, format!("{}/{} exists", at.ty, at.name)));
+        }
+        let aside = unused_name();
         let made = self.create_aside(&parent, &aside, at, mode, caller, &table, &module).and_then(|()| {
             renameat2(&parent, aside.as_str(), &parent, at.name, RenameFlags::RENAME_NOREPLACE)
                 .map_err(|e| create_error(at, io(e)))
         });
         if made.is_err() {
-            remove_tree(parent.as_fd(), &aside)?;
+            self.clear_aside(at.ty, &aside);
         }
         made
     }
@@ -70,7 +75,7 @@ impl VnfsOperations {
         let private = instance::private_directory(&self.root, at);
         if !private.join("record.toml").exists() {
             // What an earlier instance of this name left behind in a crash.
-            remove_private(&private)?;
+            remove_directory(&private)?;
         }
         instance::make_private(&private)?;
         self.forget_instance(at);
@@ -94,7 +99,7 @@ impl VnfsOperations {
             }
         };
         foreign(at.name)?;
-        let aside = format!("{ASIDE}{}", uuid::Uuid::new_v4());
+        let aside = unused_name();
         renameat2(&parent, at.name, &parent, aside.as_str(), RenameFlags::RENAME_NOREPLACE).map_err(io)?;
         // Somebody may have added a file between the look and the rename: then it comes back.
         if let Err(e) = foreign(&aside) {
@@ -103,8 +108,17 @@ impl VnfsOperations {
             return Err(e);
         }
         self.forget_instance(at);
-        remove_tree(parent.as_fd(), &aside)?;
-        remove_private(&instance::private_directory(&self.root, at))
+        self.clear_aside(at.ty, &aside);
+        remove_directory(&instance::private_directory(&self.root, at))
+    }
+
+    /// Removes what stands aside. Nobody sees it any more: what resists is logged, and the next mount tries again.
+    fn clear_aside(&self, ty: &str, aside: &str) {
+        let path: PathBuf =
+            [self.root.path(), Path::new(NF_TYPES), Path::new(ty), Path::new(aside)].iter().collect();
+        if let Err(e) = remove_directory(&path) {
+            tracing::warn!("{} is left over and cannot be removed: {e}", path.display());
+        }
     }
 
     /// Renames an undeployed instance within its type.
@@ -119,8 +133,7 @@ impl VnfsOperations {
         let _busy = instance.try_busy()?;
         self.refuse_if_deployed(&instance)?;
         let parent = self.type_directory(from.ty)?;
-        let there = fstatat(&parent, to.name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok();
-        if there {
+        if exists(&parent, Path::new(to.name)) {
             // An instance is never an empty directory, so nothing can be renamed over it; exchanging two would
             // exchange their private sides in two steps.
             let errno =
@@ -128,12 +141,20 @@ impl VnfsOperations {
             let errno = if flags.contains(RenameFlags::RENAME_EXCHANGE) { libc::EINVAL } else { errno };
             return Err(NfioError::posix(errno, format!("{}/{} exists", to.ty, to.name)));
         }
-        renameat2(&parent, from.name, &parent, to.name, RenameFlags::RENAME_NOREPLACE).map_err(io)?;
+        // A guest whose instance was removed in ROOT, past nfio: its record must not be lost.
+        self.refuse_if_deployed(&*self.instance(to)?)?;
         let (old, new) =
             (instance::private_directory(&self.root, from), instance::private_directory(&self.root, to));
-        remove_private(&new)?;
+        remove_directory(&new)?;
+        // The private side first: it can be put back where the other step fails.
         if old.exists() {
             fs::rename(&old, &new)?;
+        }
+        if let Err(e) = renameat2(&parent, from.name, &parent, to.name, RenameFlags::RENAME_NOREPLACE) {
+            if new.exists() {
+                fs::rename(&new, &old)?;
+            }
+            return Err(io(e));
         }
         self.forget_instance(from);
         self.forget_instance(to);
@@ -164,18 +185,42 @@ impl VnfsOperations {
                 Err(e) => return Err(io(e)),
             }
         }
-        for ty in names(types.as_fd(), ".")? {
+        let text = |name: OsString| name.into_string().ok();
+        for ty in names(types.as_fd(), Path::new("."))?.into_iter().filter_map(text) {
             let Ok(parent) = open_dir(types.as_fd(), Path::new(&ty)) else { continue };
-            for name in names(parent.as_fd(), ".")? {
+            for name in names(parent.as_fd(), Path::new("."))?.into_iter().filter_map(text) {
                 if name.starts_with(ASIDE) {
-                    remove_tree(parent.as_fd(), &name)?;
-                } else if let Some(table) = self.registry.table(&ty) {
-                    add_missing(parent.as_fd(), &name, table)?;
+                    self.clear_aside(&ty, &name);
+                } else if let Some(table) = self.registry.table(&ty)
+                    && let Err(e) = add_missing(parent.as_fd(), &name, table)
+                {
+                    tracing::warn!("{ty}/{name} does not get all files of its type: {e}");
                 }
             }
         }
         Ok(())
     }
+
+    /// Removes what is kept of instances that are gone: a crash came between the two. A record stays in any case.
+    pub(super) fn clear_private(&self) -> Result<()> {
+        for (ty, name) in instance::all_private(&self.root)? {
+            let at = tree::Instance { ty: &ty, name: &name };
+            let private = instance::private_directory(&self.root, at);
+            let there = exists(self.root.dir(), &at.path());
+            if !there && !private.join("record.toml").exists() {
+                remove_directory(&private)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unused_name() -> String {
+    format!("{ASIDE}{}", uuid::Uuid::new_v4())
+}
+
+fn exists(parent: impl AsFd, path: &Path) -> bool {
+    fstatat(parent, path, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
 }
 
 /// What mkdir(2) of an instance can fail with: an existing name, a full disk and the like keep their errno; the rest
@@ -212,19 +257,32 @@ fn give(fd: BorrowedFd<'_>, mode: u32, owner: Caller) -> Result<()> {
     fchmod(fd, Mode::from_bits_truncate(mode)).map_err(io)
 }
 
-/// Makes the placeholders of special files that a newer plugin has; they belong to the instance's owner. A file that
-/// the user removed comes back too, which is what a new mount is for.
+/// Makes the placeholders of special files that a newer plugin has, and the directories on the way to them; they belong
+/// to the instance's owner. What the user removed comes back too, which is what a new mount is for.
 fn add_missing(parent: BorrowedFd<'_>, name: &str, table: &Table) -> Result<()> {
     let Ok(directory) = open_dir(parent, Path::new(name)) else { return Ok(()) };
     let stat = fstat(&directory).map_err(io)?;
     let owner = Caller { uid: stat.st_uid, gid: stat.st_gid };
-    for file in table.files().filter(|file| file.kind != Kind::Ordinary) {
-        let path = Path::new(&file.path);
-        let exists = fstatat(&directory, path, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok();
-        let above = path.parent().filter(|above| !above.as_os_str().is_empty());
-        let has_parent = above.is_none_or(|above| open_dir(directory.as_fd(), above).is_ok());
-        if !exists && has_parent {
-            make_file(directory.as_fd(), &file.path, file.mode, owner, b"")?;
+    // Where a path stands. Anything but a directory on the way to it is the user's, and stays.
+    let place = |path: &Path| {
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        open_dir(directory.as_fd(), above)
+            .ok()
+            .filter(|above| !exists(above, Path::new(&name)))
+            .zip(Some(name))
+    };
+    let special = || table.files().filter(|file| file.kind != Kind::Ordinary);
+    for path in table.directories().map(Path::new) {
+        if special().any(|file| Path::new(&file.path).starts_with(path))
+            && let Some((above, name)) = place(path)
+        {
+            make_directory(above.as_fd(), &name, 0o755, owner)?;
+        }
+    }
+    for file in special() {
+        if let Some((above, name)) = place(Path::new(&file.path)) {
+            make_file(above.as_fd(), &name, file.mode, owner, b"")?;
         }
     }
     Ok(())
@@ -235,7 +293,7 @@ fn add_missing(parent: BorrowedFd<'_>, name: &str, table: &Table) -> Result<()> 
 fn first_foreign(parent: BorrowedFd<'_>, directory: &str, table: Option<&Table>) -> Result<Option<PathBuf>> {
     let mut below = vec![PathBuf::new()];
     while let Some(path) = below.pop() {
-        for name in names(parent, &Path::new(directory).join(&path).to_string_lossy())? {
+        for name in names(parent, &Path::new(directory).join(&path))? {
             let path = path.join(name);
             let text = path.to_string_lossy();
             let stat = fstatat(parent, &Path::new(directory).join(&path), AtFlags::AT_SYMLINK_NOFOLLOW)
@@ -257,3 +315,6 @@ fn first_foreign(parent: BorrowedFd<'_>, directory: &str, table: Option<&Table>)
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,9 +38,14 @@ pub(super) fn directory(root: &Root, instance: &Instance) -> Result<OwnedFd> {
     open_dir(root.dir(), &instance.at().path())
 }
 
-/// An ordinary file of an instance; empty where it is missing.
+/// An ordinary file of an instance; empty where it is missing. One that nfio does not open (a link, a fifo) or that
+/// is too long is a wrong configuration.
 pub(super) fn file(directory: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>> {
-    Ok(beneath::read_file(directory, Path::new(path), FILE_LIMIT)?.unwrap_or_default())
+    let data = beneath::read_file(directory, Path::new(path), FILE_LIMIT).map_err(|e| match e.errno() {
+        libc::EINVAL | libc::EFBIG => NfioError::configuration(e.to_string()),
+        _ => e,
+    });
+    Ok(data?.unwrap_or_default())
 }
 
 /// The one line of a file of `machine/`, without white space around it.
