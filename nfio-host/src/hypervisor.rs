@@ -65,6 +65,10 @@ pub trait Hypervisor: Send + Sync {
     /// The guest's state. Answered from memory or by a few system calls, never by waiting.
     fn guest_status(&self, guest: &Guest) -> Result<Status>;
 
+    /// What tells this run of the guest from every other one: it changes with each start, whoever started it.
+    /// None: it does not run (a paused guest does). Answered like [`guest_status`](Self::guest_status).
+    fn run_id(&self, guest: &Guest) -> Result<Option<String>>;
+
     /// The driver's id of the guest with this record, looked up where the engine keeps it: the answer to
     /// "is it really there". Finds a guest whose record was written before [`deploy`](Self::deploy) answered.
     fn get_id(&self, guest: &Guest) -> Result<String>;

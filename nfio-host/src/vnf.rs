@@ -10,6 +10,7 @@ mod instance;
 mod last_error;
 mod lifecycle;
 mod machine;
+mod observer;
 mod record;
 mod skeleton;
 mod spec;
@@ -107,6 +108,19 @@ impl VnfsOperations {
         let instance = Arc::new(Instance::load(&self.root, at)?);
         instances.insert(key, instance.clone());
         Ok(instance)
+    }
+
+    /// Tells whoever polls that the status may be another.
+    fn tell_changed(&self, instance: &Instance) {
+        if let Some(changed) = self.changed.get() {
+            changed(instance.at());
+        }
+    }
+
+    /// All instances that are deployed.
+    fn deployed(&self) -> Vec<Arc<Instance>> {
+        let instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
+        instances.values().filter(|instance| instance.record().is_some()).cloned().collect()
     }
 
     /// What was removed or renamed is read anew when it is asked about again.

@@ -6,6 +6,7 @@ use std::thread::available_parallelism;
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::fs::operations::Operations;
 use crate::fs::{self, MountConfig, Nfio};
 use crate::hypervisor::factory::HypervisorFactory;
 use crate::hypervisor::oci::OciConfig;
@@ -26,7 +27,8 @@ pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl 
     let hypervisor = factory.initialise(&config.hypervisor, oci)?;
     let directory = root.dir().try_clone_to_owned()?;
     let fsname = root.path().display().to_string();
-    let vnfs = VnfsOperations::new(root, registry, hypervisor, config.deadlines, config.policy.clone())?;
+    let vnfs =
+        Arc::new(VnfsOperations::new(root, registry, hypervisor, config.deadlines, config.policy.clone())?);
     let mount = MountConfig {
         mountpoint: mountpoint.to_owned(),
         fsname,
@@ -35,7 +37,11 @@ pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl 
         // Requests that may take long have threads of their own; these only have to keep up with the kernel.
         threads: available_parallelism().map_or(2, usize::from).max(2),
     };
-    let mounted = fs::mount(Nfio::new(directory, Arc::new(vnfs))?, mount)?;
+    let operations: Arc<dyn Operations> = Arc::clone(&vnfs) as _;
+    let mounted = fs::mount(Nfio::new(directory, operations)?, mount)?;
+    vnfs.observe()?;
+    // Only the file system holds it from here on: its end is the end of all threads.
+    drop(vnfs);
     ready();
     mounted.wait()
 }

@@ -378,6 +378,15 @@ impl Hypervisor for Oci {
         Ok(if ended { Status::Exited } else { Status::Created })
     }
 
+    fn run_id(&self, guest: &Guest) -> Result<Option<String>> {
+        let (dir, _) = self.find(guest)?;
+        let running = match self.held(guest)? {
+            Some(_) => dir.running()?,
+            None => None,
+        };
+        Ok(running.map(|running| running.init.to_string()))
+    }
+
     fn get_id(&self, guest: &Guest) -> Result<String> {
         self.find(guest).map(|(_, deployed)| deployed.spec.labels.id)
     }

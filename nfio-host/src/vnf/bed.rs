@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::*;
 use crate::config;
 use crate::hypervisor::{Execution, GuestSpec, Output, Prepared, PutFile};
+use crate::root::Relocation;
 
 /// What happened, what is there, and what is to fail.
 #[derive(Default)]
@@ -16,6 +17,8 @@ pub(super) struct World {
     pub(super) steps: Vec<String>,
     /// Guests by the UUID in their labels.
     pub(super) guests: HashMap<String, Status>,
+    /// How often a guest was started.
+    pub(super) runs: u32,
     /// Steps that fail, and with what.
     pub(super) failing: HashMap<&'static str, NfioError>,
     /// Guests end as soon as they have been configured.
@@ -66,7 +69,9 @@ impl Hypervisor for Shared {
 
     fn start(&self, guest: &Guest, prepared: &Prepared) -> Result<()> {
         self.world().prepared = prepared.clone();
-        self.turn_into(guest, "start", Status::Running)
+        self.turn_into(guest, "start", Status::Running)?;
+        self.world().runs += 1;
+        Ok(())
     }
 
     fn stop(&self, guest: &Guest) -> Result<()> {
@@ -109,6 +114,11 @@ impl Hypervisor for Shared {
             .get(&guest.labels.id)
             .copied()
             .ok_or_else(|| HypervisorError::NotFound("it is not there".into()).into())
+    }
+
+    fn run_id(&self, guest: &Guest) -> Result<Option<String>> {
+        let runs = matches!(self.guest_status(guest)?, Status::Running | Status::Paused);
+        Ok(runs.then(|| self.world().runs.to_string()))
     }
 
     fn get_id(&self, guest: &Guest) -> Result<String> {
@@ -197,7 +207,7 @@ impl Bed {
             registry.lose("box");
         }
         let policy = Policy { hosts: vec!["127.0.0.1".into()], ..Policy::default() };
-        let root = Root::open(directory.path()).unwrap();
+        let root = Root::open(directory.path(), Relocation::None).unwrap();
         VnfsOperations::new(root, registry, Arc::new(shared.clone()), config::Deadlines::default(), policy)
             .unwrap()
     }

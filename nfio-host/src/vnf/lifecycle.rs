@@ -23,11 +23,14 @@ impl VnfsOperations {
     /// Runs a verb for whoever has the turn already.
     pub(super) fn run_in_turn(&self, instance: &Instance, verb: Verb, _turn: &Busy<'_>) -> Result<()> {
         instance.note_verb(verb);
+        self.tell_changed(instance);
         let outcome = self.admit(instance, verb).and_then(|()| self.dispatch(instance, verb));
         if outcome.is_ok() {
             tracing::info!("{verb} of {instance} done");
         }
-        last_error::note(instance, verb.word(), outcome)
+        let outcome = last_error::note(instance, verb.word(), outcome);
+        self.tell_changed(instance);
+        outcome
     }
 
     /// Without a module, only what gets rid of a guest works.
@@ -106,6 +109,8 @@ impl VnfsOperations {
         let mut record = Record {
             driver: self.hypervisor.name().to_owned(),
             wanted: Wanted::Running,
+            restart: spec.boot.restart,
+            configured: None,
             guest: Guest {
                 labels: spec.labels.clone(),
                 id: String::new(),
@@ -138,13 +143,24 @@ impl VnfsOperations {
     fn bring_up(&self, instance: &Instance, guest: &Guest) -> Result<()> {
         let prepared = self.prepare(instance)?;
         self.hypervisor.start(guest, &prepared)?;
-        let configured =
-            self.configure(instance).and_then(|()| match self.hypervisor.guest_status(guest)? {
-                Status::Running => self.hypervisor.set_forwarding(guest, true),
+        self.take_in(instance, guest)
+    }
+
+    /// configure, then forwarding, of a guest that has just been started, by us or by anybody else. The run is noted
+    /// as configured. Whoever calls it ends the guest where this fails.
+    pub(super) fn take_in(&self, instance: &Instance, guest: &Guest) -> Result<()> {
+        let run = self.hypervisor.run_id(guest);
+        let configured = run.and_then(|run| {
+            self.configure(instance)?;
+            match self.hypervisor.guest_status(guest)? {
+                Status::Running => self.hypervisor.set_forwarding(guest, true)?,
                 status => {
-                    Err(NfioError::posix(libc::EIO, format!("the guest is {status} right after its start")))
+                    let message = format!("the guest is {status} right after its start");
+                    return Err(NfioError::posix(libc::EIO, message));
                 }
-            });
+            }
+            instance.set_record(Record { configured: run, ..instance.deployed()? })
+        });
         configured.map_err(|e| self.with_last_words(instance, guest, e))
     }
 
@@ -183,7 +199,7 @@ impl VnfsOperations {
         spec::file(spec::directory(&self.root, instance)?.as_fd(), "config/nf_conf")
     }
 
-    fn start(&self, instance: &Instance, class: Class) -> Result<()> {
+    pub(super) fn start(&self, instance: &Instance, class: Class) -> Result<()> {
         self.want(instance, Wanted::Running)?;
         let guest = self.guest(instance)?;
         self.bring_up(instance, &guest).map_err(|e| {

@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::beneath;
 use crate::error::{NfioError, Result};
 use crate::hypervisor::Guest;
+use crate::hypervisor::boot_conf::Restart;
 
 /// A deployed instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,13 @@ pub(super) struct Record {
     pub(super) driver: String,
     /// What the user wants the guest to be.
     pub(super) wanted: Wanted,
+    /// When nfio starts it again by itself, as boot.conf said at activate.
+    #[serde(default)]
+    pub(super) restart: Restart,
+    /// The run that was configured last ([`Hypervisor::run_id`](crate::hypervisor::Hypervisor::run_id)); one that
+    /// runs and is another has not got its rules yet.
+    #[serde(default)]
+    pub(super) configured: Option<String>,
     /// The guest.
     pub(super) guest: Guest,
 }
