@@ -4,7 +4,7 @@
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,7 +19,13 @@ const ATTEMPTS: usize = 8;
 
 /// Reads a regular file beneath `dir`; None where there is none. One of more than `limit` bytes is EFBIG.
 pub fn read_file(dir: BorrowedFd<'_>, path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
+    Ok(read_with_stat(dir, path, limit)?.map(|(data, _)| data))
+}
+
+/// The same, with the attributes of the very file that was read: its name may be another's by now.
+pub fn read_with_stat(dir: BorrowedFd<'_>, path: &Path, limit: usize) -> Result<Option<(Vec<u8>, FileStat)>> {
     let Some(mut file) = open_regular(dir, path, OFlag::O_RDONLY)? else { return Ok(None) };
+    let stat = fstat(&file).map_err(|e| refused(path, e))?;
     let mut data = Vec::new();
     // One byte more than allowed tells a file that is too long from one that just fits, whatever stat says.
     let taken = (&mut file).take(limit as u64 + 1).read_to_end(&mut data).map_err(|e| failed(path, e))?;
@@ -29,7 +35,7 @@ pub fn read_file(dir: BorrowedFd<'_>, path: &Path, limit: usize) -> Result<Optio
             format!("{} is longer than the {limit} bytes that nfio takes: shorten it", path.display()),
         ));
     }
-    Ok(Some(data))
+    Ok(Some((data, stat)))
 }
 
 /// Writes a regular file beneath `dir`.

@@ -93,13 +93,21 @@ impl Module {
 
 /// Takes a plugin's answer: its errno is clamped by [`NfioError::from_code`], its length judged here.
 fn limited<T, U: From<T>>(what: &str, answer: Answer<T>, length: impl Fn(&T) -> usize) -> Result<U> {
-    let value = answer.into_result().map_err(NfioError::from)?;
-    let length = length(&value);
+    let (answer, length) = match answer.into_result() {
+        Ok(value) => {
+            let length = length(&value);
+            (Ok(value.into()), length)
+        }
+        Err(fault) => {
+            let length = fault.message.len();
+            (Err(NfioError::from(fault)), length)
+        }
+    };
     if length > REPLY_LIMIT {
         let message = format!("the module answered {length} bytes to {what}; the limit is {REPLY_LIMIT}");
         return Err(HostError::ModuleFault(message).into());
     }
-    Ok(value.into())
+    answer
 }
 
 /// Lends a [`Host`] across the ABI. A panic of ours must not cross either.
@@ -176,5 +184,89 @@ impl HostAbi for Lender<'_> {
         };
         // There is nobody to tell of a log that failed.
         let _ = guard(logged, |()| ());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use middlebox_sdk::testing::Guest;
+    use middlebox_sdk::{Middlebox, Vnf};
+
+    /// Answers as many bytes, or an error of as many, as the name of the file says.
+    struct Chatty;
+
+    impl Middlebox for Chatty {
+        fn describe(&self) -> Type {
+            Type::new("chatty", "1")
+        }
+
+        fn read(&self, _: &Vnf<'_>, file: &str) -> Result<Vec<u8>> {
+            match file.strip_prefix("error-") {
+                Some(length) => Err(NfioError::posix(600, "x".repeat(length.parse().unwrap()))),
+                None => Ok(vec![b'x'; file.parse().unwrap()]),
+            }
+        }
+
+        fn write(&self, vnf: &Vnf<'_>, _: &str, _: &[u8]) -> Result<()> {
+            vnf.get_ip().map(drop)
+        }
+    }
+
+    fn chatty() -> Module {
+        let boxed = middlebox_sdk::export::construct(|| Chatty).into_result().expect("a middlebox");
+        Module::new(boxed, "1.0.0".into()).unwrap()
+    }
+
+    #[test]
+    fn a_reply_or_error_beyond_the_limit_is_the_modules_fault_and_an_odd_errno_is_eio() {
+        let (module, guest) = (chatty(), Guest::new("chatty", "a"));
+        assert_eq!(module.read(&guest, &REPLY_LIMIT.to_string()).unwrap().len(), REPLY_LIMIT);
+        for file in [format!("{}", REPLY_LIMIT + 1), format!("error-{}", REPLY_LIMIT + 1)] {
+            let error = module.read(&guest, &file).unwrap_err();
+            assert_eq!((error.code(), error.errno()), (726, libc::EIO));
+            assert!(error.to_string().len() < 200);
+        }
+        assert_eq!(module.read(&guest, "error-3").unwrap_err().errno(), libc::EIO);
+        assert_eq!(module.calls(), 4);
+    }
+
+    #[test]
+    fn a_panic_of_the_host_does_not_cross() {
+        struct Grumpy;
+        impl Host for Grumpy {
+            fn identity(&self, _: &str) -> Result<String> {
+                panic!("never")
+            }
+            fn read_file(&self, _: &str) -> Result<Vec<u8>> {
+                panic!("never")
+            }
+            fn write_file(&self, _: &str, _: &[u8]) -> Result<()> {
+                panic!("never")
+            }
+            fn value(&self, _: &str) -> Result<Vec<u8>> {
+                panic!("never")
+            }
+            fn put_file(&self, _: &str, _: u32, _: &[u8]) -> Result<()> {
+                panic!("never")
+            }
+            fn set_env(&self, _: &str, _: &str) -> Result<()> {
+                panic!("never")
+            }
+            fn set_command(&self, _: &[&str]) -> Result<()> {
+                panic!("never")
+            }
+            fn operate(&self, _: &str, _: &str) -> Result<String> {
+                panic!("never")
+            }
+            fn execute(&self, _: &[&str], _: &[u8]) -> Result<middlebox_sdk::Output> {
+                panic!("never")
+            }
+            fn log(&self, _: Level, _: &str) {
+                panic!("never")
+            }
+        }
+        let error = chatty().write(&Grumpy, "x", b"").unwrap_err();
+        assert_eq!(error.errno(), libc::EIO);
     }
 }

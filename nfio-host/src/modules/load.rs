@@ -7,10 +7,11 @@ use abi_stable::abi_stability::abi_checking::{CheckingGlobals, check_layout_comp
 use abi_stable::library::{AbiHeaderRef, LibHeader, ROOT_MODULE_LOADER_NAME_WITH_NUL, RootModule};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use middlebox_sdk::abi::PluginRef;
+use std::fs;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::{fs, io::Write};
 
 use super::abi::Module;
 use super::elf;
@@ -20,7 +21,7 @@ use super::elf;
 /// # Errors
 /// A sentence that says what is wrong with the file and how to mend it.
 pub(super) fn load(file: &Path, aside: &Path) -> Result<Module, String> {
-    let data = fs::read(file).map_err(|e| format!("it cannot be read: {e}"))?;
+    let data = read(file).map_err(|e| format!("it cannot be read: {e}"))?;
     elf::judge(&data)?;
     let copy = aside.join(unused_name());
     let written = write_copy(&copy, &data);
@@ -32,6 +33,17 @@ pub(super) fn load(file: &Path, aside: &Path) -> Result<Module, String> {
     construct(header)
 }
 
+/// The whole of a regular file. Opening anything else, a fifo for one, might wait for ever.
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(file)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut data = Vec::new();
+    file.read_to_end(&mut data)?;
+    Ok(data)
+}
+
 fn unused_name() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("{}-{}.so", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
@@ -39,7 +51,6 @@ fn unused_name() -> String {
 
 fn write_copy(copy: &Path, data: &[u8]) -> Result<(), String> {
     let fail = |e: std::io::Error| format!("it cannot be copied to {}: {e}", copy.display());
-    fs::create_dir_all(copy.parent().unwrap_or(Path::new("."))).map_err(fail)?;
     let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy).map_err(fail)?;
     out.write_all(data).map_err(fail)?;
     out.set_permissions(fs::Permissions::from_mode(0o500)).map_err(fail)

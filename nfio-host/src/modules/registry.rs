@@ -3,6 +3,7 @@
 use middlebox_sdk::Type;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ pub struct Registry {
 
 /// What is known of a type.
 struct Entry {
-    /// The plugin's file; of a type whose plugin is gone, where it was.
+    /// The plugin's file; empty for a type whose plugin is gone.
     path: PathBuf,
     state: State,
     /// None for a file that never told its type.
@@ -62,10 +63,15 @@ impl Registry {
     /// Only where `module_root` or `private` cannot be used; a bad plugin is an entry.
     pub fn load(module_root: &Path, private: &Path) -> Result<Self> {
         let mut registry = Self { entries: BTreeMap::new() };
-        let kept = private.join("types");
+        let (kept, aside) = (private.join("types"), private.join("modules"));
         fs::create_dir_all(&kept)?;
+        // Copies that a crash left: their names come round again.
+        match fs::remove_dir_all(&aside) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e.into()),
+            _ => fs::create_dir(&aside)?,
+        }
         for file in shared_objects(module_root)? {
-            registry.take(&file, load(&file, &private.join("modules")), &kept)?;
+            registry.take(&file, load(&file, &aside), &kept)?;
         }
         registry.remember(&kept)?;
         Ok(registry)
@@ -187,7 +193,7 @@ impl Registry {
         Err(HostError::ModuleMissing(why).into())
     }
 
-    /// Names of all entries but those of types that are gone without a trace in `module_root` and unlisted.
+    /// Names of all entries: types, and files that never told theirs.
     pub fn names(&self) -> Vec<String> {
         self.entries.keys().cloned().collect()
     }
@@ -274,3 +280,6 @@ fn shared_objects(module_root: &Path) -> Result<Vec<PathBuf>> {
     files.sort();
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,9 @@
 //! The special-file table of a type (the original's `special_files`): the host's skeleton and the type's own files,
 //! looked up by path.
 
-use middlebox_sdk::{File, Handler, Kind, Layout, Type};
+use middlebox_sdk::{File, Kind, Layout, Type};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Every file of an instance of a type, by its path below the instance.
@@ -33,7 +34,8 @@ const SKELETON: [(&str, u32, Kind); 16] = [
 ];
 
 impl Table {
-    /// The table of a type; a type's own file takes the place of the skeleton's at the same path.
+    /// The table of a type. A type's own file takes the place of the skeleton's at the same path, and of those that it
+    /// stands in the way of: a host that learns new files keeps serving the types that were there before.
     pub fn of(ty: &Type) -> Self {
         let mut files = BTreeMap::new();
         if ty.layout == Layout::Standard {
@@ -42,7 +44,9 @@ impl Table {
                     Kind::Ordinary => File::ordinary(path).mode(mode),
                     special => File::standard(path, special, mode, path),
                 };
-                files.insert(path.to_owned(), Arc::new(file));
+                if !ty.files.iter().any(|own| is_above(&own.path, path) || is_above(path, &own.path)) {
+                    files.insert(path.to_owned(), Arc::new(file));
+                }
             }
         }
         for file in &ty.files {
@@ -76,11 +80,11 @@ impl Table {
     pub fn is_directory(&self, path: &str) -> bool {
         self.directories.contains(path)
     }
+}
 
-    /// Whether the type has a life cycle: a file that the host answers as `action`.
-    pub fn has_action(&self) -> bool {
-        self.files().any(|file| file.handler == Handler::Standard("action".into()))
-    }
+/// Whether `path` is, or leads through, `above`.
+fn is_above(above: &str, path: &str) -> bool {
+    Path::new(path).starts_with(above)
 }
 
 fn parents(path: &str) -> impl Iterator<Item = &str> {
@@ -90,6 +94,7 @@ fn parents(path: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use middlebox_sdk::Handler;
 
     #[test]
     fn the_skeleton_is_that_of_the_contract() {
@@ -98,7 +103,6 @@ mod tests {
         assert_eq!(table.special("status").unwrap().mode, 0o444);
         assert!(table.special("config/nf_conf").is_none() && table.file("config/nf_conf").is_some());
         assert_eq!(table.special("stats/rules").unwrap().handler, Handler::Own);
-        assert!(table.has_action());
     }
 
     #[test]
@@ -111,6 +115,15 @@ mod tests {
     fn a_bare_type_has_its_own_files_alone() {
         let table = Table::of(&Type::new("random", "1").bare().file(File::ordinary("alpha")));
         assert_eq!(table.files().count(), 1);
-        assert!(!table.has_action() && table.directories().count() == 0);
+        assert_eq!(table.directories().count(), 0);
+    }
+
+    #[test]
+    fn an_own_file_or_directory_drives_out_what_it_stands_in_the_way_of() {
+        let ty = Type::new("x", "1").file(File::value("stats")).file(File::value("action/more"));
+        let table = Table::of(&ty);
+        assert_eq!(table.directories().collect::<Vec<_>>(), ["action", "config", "machine"]);
+        assert!(table.file("stats/rx_bytes").is_none() && table.file("action").is_none());
+        assert!(table.special("stats").is_some() && table.special("status").is_some());
     }
 }

@@ -1,6 +1,8 @@
 //! From the files of an instance to what a driver is asked to make.
 
 use middlebox_sdk::Needs;
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, fstat, fstatat};
 use nix::unistd::{Uid, User};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,7 +16,8 @@ use crate::config::Policy;
 use crate::error::{NfioError, Result, VnfConfigurationError};
 use crate::hypervisor::boot_conf::BootConf;
 use crate::hypervisor::guest::Labels;
-use crate::hypervisor::{GuestSpec, PutFile, policy};
+use crate::hypervisor::policy::{self, Tenant};
+use crate::hypervisor::{GuestSpec, PutFile};
 use crate::root::Root;
 
 /// Longest configuration file that is read, in bytes.
@@ -41,17 +44,23 @@ pub(super) fn directory(root: &Root, instance: &Instance) -> Result<OwnedFd> {
 /// An ordinary file of an instance; empty where it is missing. One that nfio does not open (a link, a fifo) or that
 /// is too long is a wrong configuration.
 pub(super) fn file(directory: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>> {
-    let data = beneath::read_file(directory, Path::new(path), FILE_LIMIT).map_err(|e| match e.errno() {
-        libc::EINVAL | libc::EFBIG => NfioError::configuration(e.to_string()),
-        _ => e,
-    });
-    Ok(data?.unwrap_or_default())
+    Ok(file_with_stat(directory, path)?.map(|(data, _)| data).unwrap_or_default())
 }
 
-/// The one line of a file of `machine/`, without white space around it.
-fn line(directory: BorrowedFd<'_>, path: &str) -> Result<String> {
-    let text = String::from_utf8(file(directory, path)?)
-        .map_err(|_| NfioError::configuration(format!("{path} is not UTF-8 text")))?;
+fn file_with_stat(directory: BorrowedFd<'_>, path: &str) -> Result<Option<(Vec<u8>, FileStat)>> {
+    beneath::read_with_stat(directory, Path::new(path), FILE_LIMIT).map_err(|e| match e.errno() {
+        libc::EINVAL | libc::EFBIG => NfioError::configuration(e.to_string()),
+        _ => e,
+    })
+}
+
+fn text(path: &str, data: Vec<u8>) -> Result<String> {
+    String::from_utf8(data).map_err(|_| NfioError::configuration(format!("{path} is not UTF-8 text")))
+}
+
+/// The one line that a file of `machine/` holds, without white space around it.
+fn line(path: &str, data: Vec<u8>) -> Result<String> {
+    let text = text(path, data)?;
     let text = text.trim();
     if text.chars().any(char::is_control) || text.len() > 4096 {
         return Err(NfioError::configuration(format!(
@@ -67,8 +76,8 @@ pub(super) fn configuration(root: &Root, instance: &Instance) -> Result<Configur
     Ok(Configuration {
         nf_instance_name: instance.name.clone(),
         nf_type: instance.ty.clone(),
-        ip_address: line(directory.as_fd(), "machine/ip")?,
-        image_name: line(directory.as_fd(), "machine/vm.image")?,
+        ip_address: line("machine/ip", file(directory.as_fd(), "machine/ip")?)?,
+        image_name: line("machine/vm.image", file(directory.as_fd(), "machine/vm.image")?)?,
     })
 }
 
@@ -87,6 +96,41 @@ fn user_name(uid: u32) -> String {
     user.map(|user| user.name).filter(fits).unwrap_or_else(|| format!("uid{uid}"))
 }
 
+/// The files that say what guest an instance wants, read as one who notes who else than root can change them: of the
+/// very files that are read, since names can be given to others in between.
+struct Judged {
+    directory: OwnedFd,
+    tenant: Option<Tenant>,
+}
+
+impl Judged {
+    fn new(directory: OwnedFd) -> Result<Self> {
+        let mut judged = Self { directory, tenant: None };
+        for path in [".", "config", "machine"] {
+            match fstatat(&judged.directory, path, AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Ok(stat) => judged.note(if path == "." { "the instance" } else { path }, &stat),
+                Err(Errno::ENOENT) => {}
+                Err(e) => return Err(io(e)),
+            }
+        }
+        Ok(judged)
+    }
+
+    fn note(&mut self, path: &str, stat: &FileStat) {
+        self.tenant = self.tenant.take().or_else(|| Tenant::of(path, stat));
+    }
+
+    fn file(&mut self, path: &str) -> Result<Vec<u8>> {
+        let Some((data, stat)) = file_with_stat(self.directory.as_fd(), path)? else { return Ok(Vec::new()) };
+        self.note(path, &stat);
+        Ok(data)
+    }
+
+    fn line(&mut self, path: &str) -> Result<String> {
+        line(path, self.file(path)?)
+    }
+}
+
 /// Reads everything that says what guest an instance wants, and judges it by `policy`. The empty image is told
 /// before the empty host, since that is what a new user meets first.
 pub(super) fn guest_spec(
@@ -95,23 +139,20 @@ pub(super) fn guest_spec(
     needs: Needs,
     allowed: &Policy,
 ) -> Result<GuestSpec> {
-    let directory = directory(root, instance)?;
-    let at = directory.as_fd();
-    let image = line(at, "machine/vm.image")?;
+    let mut files = Judged::new(directory(root, instance)?)?;
+    let image = files.line("machine/vm.image")?;
     if image.is_empty() {
         let message = format!("{instance} has no image; write its name to machine/vm.image");
         return Err(VnfConfigurationError::ImageNameIsEmpty(message).into());
     }
-    let host = line(at, "machine/ip")?;
+    let host = files.line("machine/ip")?;
     if host.is_empty() {
         let message =
             format!("{instance} has no host; write its address (127.0.0.1: this machine) to machine/ip");
         return Err(VnfConfigurationError::HostNameIsEmpty(message).into());
     }
-    let boot = String::from_utf8(file(at, "config/boot.conf")?)
-        .map_err(|_| NfioError::configuration("config/boot.conf is not UTF-8 text"))?;
-    let boot = BootConf::parse(&boot)?;
-    let user = user_name(fstat(at).map_err(io)?.st_uid);
+    let boot = BootConf::parse(&text("config/boot.conf", files.file("config/boot.conf")?)?)?;
+    let user = user_name(fstat(&files.directory).map_err(io)?.st_uid);
     let mut spec = GuestSpec {
         labels: Labels {
             root: root.uuid().to_owned(),
@@ -124,22 +165,26 @@ pub(super) fn guest_spec(
         user,
         image,
         absolute_image: false,
-        vcpu: machine::vcpu(&line(at, "machine/vm.vcpu")?)?,
-        memory: machine::memory(&line(at, "machine/vm.memory")?)?,
-        files: boot_files(at, &boot)?,
+        vcpu: machine::vcpu(&files.line("machine/vm.vcpu")?)?,
+        memory: machine::memory(&files.line("machine/vm.memory")?)?,
+        files: boot_files(files.directory.as_fd(), &boot)?,
         boot,
         needs,
         log: instance.private("log"),
     };
-    policy::judge(&mut spec, least_privileged_owner(at)?, allowed)?;
+    policy::judge(&mut spec, files.tenant.as_ref(), allowed)?;
     Ok(spec)
 }
 
+/// The files of boot.conf's `[[file]]`: beneath `config/`, wherever their path tries to lead.
 fn boot_files(directory: BorrowedFd<'_>, boot: &BootConf) -> Result<Vec<PutFile>> {
     let mut files = Vec::new();
+    if boot.files.is_empty() {
+        return Ok(files);
+    }
+    let config = open_dir(directory, Path::new("config"))?;
     for file in &boot.files {
-        let source = Path::new("config").join(&file.source);
-        let data = beneath::read_file(directory, &source, FILE_LIMIT)?.ok_or_else(|| {
+        let (data, _) = file_with_stat(config.as_fd(), &file.source)?.ok_or_else(|| {
             NfioError::configuration(format!(
                 "config/boot.conf: file {:?} is missing below config/",
                 file.source
@@ -150,37 +195,5 @@ fn boot_files(directory: BorrowedFd<'_>, boot: &BootConf) -> Result<Vec<PutFile>
     Ok(files)
 }
 
-/// The owner by whom policy judges: any but root among those of the instance, `boot.conf` and `machine/*`, since each
-/// of them decides what the guest is.
-fn least_privileged_owner(directory: BorrowedFd<'_>) -> Result<u32> {
-    let names = [
-        "config",
-        "config/boot.conf",
-        "machine",
-        "machine/ip",
-        "machine/vm.image",
-        "machine/vm.vcpu",
-        "machine/vm.memory",
-    ];
-    let mut owners = vec![fstat(directory).map_err(io)?];
-    for name in names {
-        match fstatat(directory, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(stat) => owners.push(stat),
-            Err(nix::errno::Errno::ENOENT) => {}
-            Err(e) => return Err(io(e)),
-        }
-    }
-    let uid = |stat: &FileStat| stat.st_uid;
-    Ok(owners.iter().map(uid).find(|uid| *uid != 0).unwrap_or(0))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_user_without_a_fitting_name_is_called_by_number() {
-        assert_eq!(user_name(0), "root");
-        assert_eq!(user_name(3_999_999_999), "uid3999999999");
-    }
-}
+mod tests;
