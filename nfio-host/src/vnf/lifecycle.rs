@@ -106,14 +106,7 @@ impl VnfsOperations {
         let mut record = Record {
             driver: self.hypervisor.name().to_owned(),
             wanted: Wanted::Running,
-            guest: Guest {
-                labels: spec.labels.clone(),
-                id: String::new(),
-                name: spec.name.clone(),
-                host: spec.host.clone(),
-                user: spec.user.clone(),
-                image: spec.image.clone(),
-            },
+            guest: Guest::of(&spec),
         };
         // Before the driver is called: a guest that exists is always known.
         instance.set_record(record.clone())?;
