@@ -10,3 +10,5 @@ mod modules;
 mod nothing_slow_blocks;
 mod ordinary_files;
 mod outlives_nfio;
+mod waiting;
+mod wanted_state;

@@ -111,14 +111,7 @@ impl VnfsOperations {
             wanted: Wanted::Running,
             restart: spec.boot.restart,
             configured: None,
-            guest: Guest {
-                labels: spec.labels.clone(),
-                id: String::new(),
-                name: spec.name.clone(),
-                host: spec.host.clone(),
-                user: spec.user.clone(),
-                image: spec.image.clone(),
-            },
+            guest: Guest::of(&spec),
         };
         // Before the driver is called: a guest that exists is always known.
         instance.set_record(record.clone())?;
