@@ -233,6 +233,8 @@ impl VnfsOperations {
     fn forget(&self, instance: &Instance) -> Result<()> {
         let record = instance.deployed()?;
         tracing::warn!("the guest {} of {instance} on {} is forgotten", record.guest.id, record.guest.host);
+        // Should the guest still be there after all, the next one must not be mistaken for it.
+        instance.renew_id()?;
         instance.clear_record()
     }
 
