@@ -1,4 +1,4 @@
-//! The file system: the only room that knows fuser, and of it only [`adapter`] does.
+//! The file system: the only room that knows fuser, and of it only `adapter` does.
 //!
 //! A request goes adapter → [`Nfio`] → one of two ways: ordinary files are system calls on ROOT (`ordinary`),
 //! special files are questions to [`operations::Operations`] (`special`), asked in the FUSE thread or in a

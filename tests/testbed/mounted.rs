@@ -16,6 +16,8 @@ pub struct Options {
     pub arguments: Vec<String>,
     /// Text of nfio.toml.
     pub config: String,
+    /// Where ROOT is made; None: below `/run`.
+    pub root: Option<PathBuf>,
 }
 
 /// A mount of its own ROOT and its own module_root.
@@ -103,7 +105,7 @@ impl Mounted {
 
     /// The backing directory.
     pub fn root(&self) -> PathBuf {
-        self.directory.path().join("root")
+        self.options.root.clone().unwrap_or_else(|| self.directory.path().join("root"))
     }
 
     /// The directory of the plugins.

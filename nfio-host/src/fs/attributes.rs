@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 
 /// The size of a special file that tells none (the manual's constant): above 0, so that every reader reads.
 pub(crate) const SPECIAL_SIZE: u64 = 1000;
-/// For how long the kernel may keep names and attributes of ordinary files: all changes come through it.
-const ORDINARY_TTL: Duration = Duration::from_secs(1);
+/// For how long the kernel may keep what changes only through it: names and attributes of ordinary files, of special
+/// files all but a length that somebody tells.
+const TTL: Duration = Duration::from_secs(1);
 
 /// Attributes of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,11 +27,12 @@ pub(crate) struct Attributes {
     pub(crate) ctime: SystemTime,
 }
 
-/// Attributes and how long they, and the name that led to them, hold.
+/// Attributes, and how long they and the name that led to them hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) attributes: Attributes,
     pub(crate) ttl: Duration,
+    pub(crate) name_ttl: Duration,
 }
 
 impl Attributes {
@@ -82,14 +84,19 @@ impl Attributes {
         }
     }
 
-    /// With a lifetime of nothing: asked anew each time.
+    /// Asked anew each time, name and all.
     pub(crate) fn fleeting(self) -> Entry {
-        Entry { attributes: self, ttl: Duration::ZERO }
+        Entry { attributes: self, ttl: Duration::ZERO, name_ttl: Duration::ZERO }
     }
 
-    /// With the lifetime of ordinary files.
+    /// Asked anew each time, under a name that stays.
+    pub(crate) fn growing(self) -> Entry {
+        Entry { attributes: self, ttl: Duration::ZERO, name_ttl: TTL }
+    }
+
+    /// With the lifetime of what changes only through the kernel.
     pub(crate) fn lasting(self) -> Entry {
-        Entry { attributes: self, ttl: ORDINARY_TTL }
+        Entry { attributes: self, ttl: TTL, name_ttl: TTL }
     }
 }
 

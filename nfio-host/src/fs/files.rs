@@ -23,7 +23,9 @@ use super::{Answer, Nfio, ordinary, rules};
 pub(crate) enum Io {
     /// Through its page cache.
     Cached,
-    /// Each read and write comes here.
+    /// Each read and write comes here. The kernel holds the inode's lock during a write, shared where it neither
+    /// appends nor goes past the size shown: an open with O_TRUNC (`echo … > action`), `>>` and chmod then wait for
+    /// its answer, which the deadline bounds; reads, stat and other opens do not.
     Direct,
 }
 
@@ -152,8 +154,7 @@ impl Nfio {
                 );
                 reply(kept.as_deref().map_err(|errno| *errno));
             }
-            Open::Special(file, reader) if file.kind == Kind::Log => {
-                let _ = reader;
+            Open::Special(file, _) if file.kind == Kind::Log => {
                 self.ask(
                     handle.node,
                     file,

@@ -55,7 +55,8 @@ struct State {
     ready: VecDeque<u64>,
     next: u64,
     threads: usize,
-    idle: usize,
+    /// Threads that will look at what is ready before they rest: resting, starting or giving an answer.
+    free: usize,
     timer: bool,
     closed: bool,
 }
@@ -220,15 +221,20 @@ impl Shared {
 
     /// Sees to it that a thread takes up what is ready.
     fn wake(self: &Arc<Self>, state: &mut State) -> Answer<()> {
-        if state.ready.len() > state.idle && state.threads < MAX_THREADS {
+        if state.ready.len() > state.free && state.threads < MAX_THREADS {
             match self.spawn("nfio-lane", Self::work) {
-                Ok(()) => state.threads += 1,
+                Ok(()) => {
+                    state.threads += 1;
+                    state.free += 1;
+                }
                 // Another thread takes it up when it is done; without any there is nobody.
                 Err(errno) if state.threads == 0 => return Err(errno),
                 Err(_) => {}
             }
         }
-        self.work.notify_one();
+        if !state.ready.is_empty() {
+            self.work.notify_one();
+        }
         Ok(())
     }
 
@@ -254,18 +260,19 @@ impl Shared {
             while let Some(id) = state.ready.pop_front() {
                 if let Some(entry) = state.calls.get_mut(&id) {
                     entry.stage = Stage::Running;
-                    return Some((id, Arc::clone(&entry.call)));
+                    let call = Arc::clone(&entry.call);
+                    state.free -= 1;
+                    return Some((id, call));
                 }
             }
             if state.closed || rested {
                 state.threads -= 1;
+                state.free -= 1;
                 return None;
             }
-            state.idle += 1;
             let (woken, timeout) =
                 self.work.wait_timeout(state, self.idle).unwrap_or_else(PoisonError::into_inner);
             state = woken;
-            state.idle -= 1;
             rested = timeout.timed_out();
         }
     }
@@ -273,11 +280,10 @@ impl Shared {
     fn finish(self: &Arc<Self>, id: u64) {
         let mut guard = self.lock();
         let state = &mut *guard;
+        state.free += 1;
         if let Some(entry) = state.leave(id) {
-            // This thread itself is about to take up the next call of the lane; only more need others.
-            if state.promote(&entry.lane) > 1 {
-                let _ = self.wake(state);
-            }
+            state.promote(&entry.lane);
+            let _ = self.wake(state);
         }
     }
 
@@ -288,9 +294,7 @@ impl Shared {
             let now = Instant::now();
             let late = state.expire(now);
             if !late.is_empty() {
-                if !state.ready.is_empty() {
-                    let _ = self.wake(&mut state);
-                }
+                let _ = self.wake(&mut state);
                 drop(state);
                 late.iter().for_each(|call| call.refuse(Errno::ETIMEDOUT));
                 state = self.lock();
@@ -325,17 +329,14 @@ impl State {
         Some(entry)
     }
 
-    /// Gives free places of a lane to those that wait; answers how many.
-    fn promote(&mut self, key: &Arc<str>) -> usize {
-        let Some(lane) = self.lanes.get_mut(key) else { return 0 };
-        let mut promoted = 0;
+    /// Gives free places of a lane to those that wait.
+    fn promote(&mut self, key: &Arc<str>) {
+        let Some(lane) = self.lanes.get_mut(key) else { return };
         while lane.running.len() < lane.width {
             let Some(id) = lane.waiting.pop_front() else { break };
             lane.running.push(id);
             self.ready.push_back(id);
-            promoted += 1;
         }
-        promoted
     }
 
     /// Everything whose deadline has come: a call that waits leaves, one that runs is overdue.

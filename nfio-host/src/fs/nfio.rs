@@ -56,6 +56,11 @@ pub(super) fn key(stat: &FileStat) -> Key {
     Key { dev: stat.st_dev, ino: stat.st_ino }
 }
 
+/// Whether somebody tells the length of a special file.
+fn is_sized(file: &File) -> bool {
+    file.sized || file.kind == Kind::Log
+}
+
 impl Nfio {
     /// A file system over the directory `root` (which holds `nf-types` and `chns`).
     ///
@@ -136,7 +141,8 @@ impl Nfio {
     pub(super) fn shown(&self, node: u64, path: &Path, stat: &FileStat) -> Entry {
         let attributes = Attributes::of(node, stat);
         match (self.special_at(path, stat), tree::node(path)) {
-            (Some(file), _) => attributes.special(self.last_size(node, &file)).fleeting(),
+            (Some(file), _) if is_sized(&file) => attributes.special(self.last_size(node, &file)).growing(),
+            (Some(_), _) => attributes.special(None).lasting(),
             // Types come and go by themselves.
             (None, Node::NfTypes | Node::Type(_)) => attributes.fleeting(),
             (None, _) => attributes.lasting(),
@@ -211,8 +217,7 @@ impl Nfio {
             Err(errno) => return reply(Err(errno)),
         };
         let (entry, special) = shown;
-        let asks = |file: &&Arc<File>| file.sized || file.kind == Kind::Log;
-        let Some(file) = special.as_ref().filter(asks) else { return reply(Ok(entry)) };
+        let Some(file) = special.as_ref().filter(|file| is_sized(file)) else { return reply(Ok(entry)) };
         let nfio = Arc::downgrade(self);
         self.ask(
             node,
@@ -225,7 +230,7 @@ impl Nfio {
                     nfio.inodes.set_sized(node, told);
                 }
                 let entry = match told {
-                    Some(_) => entry.attributes.special(told).fleeting(),
+                    Some(_) => entry.attributes.special(told).growing(),
                     None => entry,
                 };
                 reply(Ok(entry));

@@ -43,7 +43,10 @@ pub(super) fn empty(reply: ReplyEmpty, answer: Answer<()>) {
 
 pub(super) fn entry(reply: ReplyEntry, answer: Answer<Entry>) {
     match answer {
-        Ok(entry) => reply.entry(&entry.ttl, &attributes(&entry.attributes), GENERATION),
+        Ok(entry) => {
+            let shown = attributes(&entry.attributes);
+            reply.entry_with_ttls(&entry.ttl, &entry.name_ttl, &shown, GENERATION);
+        }
         Err(errno) => reply.error(refusal(errno)),
     }
 }
