@@ -6,6 +6,7 @@ use libcontainer::syscall::syscall::SyscallType;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -13,23 +14,31 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::caps::{self, Set};
 use super::executor::{GuestExecutor, Role};
 use super::helper::{Executed, answer, chain};
 use super::monitor::set_nonblocking;
 use super::process::Held;
+use super::remove::remove_tree;
 use super::seccomp;
-use super::state::{GuestDir, remove_tree};
+use super::spec::{UMASK, oom_score};
+use super::state::GuestDir;
 use crate::error::{HypervisorError, NfioError, Result};
 
 /// The most that is kept of each of a command's outputs.
 const CAP: usize = 2 << 20;
 
-/// `nfio oci exec DIR`.
-pub(super) fn main(dir: &GuestDir) -> ExitCode {
-    let told = match execute(dir) {
+/// What a guest can hold up (it may stop a process that is just joining it) ends this long after the limit.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// `nfio oci exec DIR SECONDS`.
+pub(super) fn main(dir: &GuestDir, limit: Duration) -> ExitCode {
+    let alarm = u32::try_from((limit + GRACE).as_secs()).unwrap_or(u32::MAX);
+    // SAFETY: alarm takes an integer; SIGALRM ends this process, which is what it is for.
+    unsafe { libc::alarm(alarm) };
+    let told = match execute(dir, limit) {
         Ok((exit_code, stdout, stderr)) => {
             let executed = Executed { exit_code, stdout: stdout.len(), stderr: stderr.len() };
             answer(Ok(executed), &[&stdout, &stderr])
@@ -40,7 +49,8 @@ pub(super) fn main(dir: &GuestDir) -> ExitCode {
     if told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn execute(dir: &GuestDir) -> Result<(i32, Vec<u8>, Vec<u8>)> {
+fn execute(dir: &GuestDir, limit: Duration) -> Result<(i32, Vec<u8>, Vec<u8>)> {
+    let end = Instant::now() + limit;
     let mut input = io::stdin().lock();
     let mut argv = Vec::new();
     input.read_until(b'\n', &mut argv)?;
@@ -67,7 +77,7 @@ fn execute(dir: &GuestDir) -> Result<(i32, Vec<u8>, Vec<u8>)> {
     fs::create_dir_all(&state)?;
     fs::copy(dir.join("rc").join(&deployed.short).join("state.json"), state.join("state.json"))?;
     let pid = ContainerBuilder::new(deployed.short.clone(), SyscallType::default())
-        .with_executor(GuestExecutor { role: Role::Command, filters })
+        .with_executor(GuestExecutor { role: Role::Command { init: init.as_fd().as_raw_fd() }, filters })
         .with_root_path(&root)
         .map(|builder| builder.with_stdin(in_reader).with_stdout(out_writer).with_stderr(err_writer))
         .and_then(|builder| {
@@ -81,13 +91,28 @@ fn execute(dir: &GuestDir) -> Result<(i32, Vec<u8>, Vec<u8>)> {
         false => failed(format!("{}: {}", deployed.spec.name, chain(&e))),
         true => not_running(&deployed.spec.name),
     })?;
-    let pumped = pump(&Held::open(pid.as_raw())?, (in_writer, stdin), out_reader, err_reader)?;
+    let command = Held::open(pid.as_raw())?;
+    let pumped = pump(&command, (in_writer, stdin), out_reader, err_reader, end)?;
+    let Some(pumped) = pumped else {
+        // Its process group, which it leads: not yet waited for, its number is nobody else's.
+        let _ = killpg(pid_of(&command), Signal::SIGKILL);
+        command.signal(Signal::SIGKILL)?;
+        let limit = limit.as_secs();
+        return Err(failed(format!(
+            "{}: the command was killed, it took longer than {limit} s: start long work in the background",
+            deployed.spec.name
+        )));
+    };
     let code = match waitpid(Pid::from_raw(pid.as_raw()), None).map_err(io::Error::from)? {
         WaitStatus::Exited(_, code) => code,
         WaitStatus::Signaled(_, signal, _) => 128 + signal as i32,
         other => return Err(failed(format!("the command ended strangely: {other:?}"))),
     };
     Ok((code, pumped.0, pumped.1))
+}
+
+fn pid_of(held: &Held) -> Pid {
+    Pid::from_raw(held.pid())
 }
 
 /// The guest's own process description with another command, as the guest's root.
@@ -97,9 +122,14 @@ fn process(dir: &GuestDir, argv: Vec<String>) -> Result<(Value, bool)> {
     let privileged = config["linux"]["readonlyPaths"].is_null();
     let mut process = config["process"].take();
     process["args"] = json!(argv);
-    process["user"] = json!({"uid": 0, "gid": 0});
-    // Out of memory, the command ends before what the guest is there for.
-    process["oomScoreAdj"] = json!(300);
+    if process["user"]["uid"] != json!(0) {
+        let env = process["env"].as_array_mut().ok_or_else(|| failed("config.json has no env".into()))?;
+        env.retain(|word| !word.as_str().is_some_and(|word| word.starts_with("HOME=")));
+        env.push(json!("HOME=/root"));
+    }
+    process["user"] = json!({"uid": 0, "gid": 0, "umask": UMASK});
+    // Out of memory, the command ends before what the guest is there for. Less than it has takes a capability.
+    process["oomScoreAdj"] = json!(oom_score()?.max(300));
     Ok((process, privileged))
 }
 
@@ -109,14 +139,15 @@ fn capabilities(process: &Value) -> Result<Set> {
     caps::names(&names, "config.json")
 }
 
-/// Feeds and drains the command until it has ended. What it left running in the background may hold its
+/// Feeds and drains the command until it has ended; None where it has not by `end`. What it left running in the background may hold its
 /// output open: that is not waited for.
 fn pump(
     command: &Held,
     (stdin, bytes): (PipeWriter, Vec<u8>),
     stdout: PipeReader,
     stderr: PipeReader,
-) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    end: Instant,
+) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
     set_nonblocking(stdin.as_fd())?;
     let mut stdin = Some(stdin);
     let mut left = &bytes[..];
@@ -140,13 +171,18 @@ fn pump(
         }
         if ended {
             let [stdout, stderr] = outputs;
-            return Ok((stdout.kept, stderr.kept));
+            return Ok(Some((stdout.kept, stderr.kept)));
+        }
+        let left_time = end.saturating_duration_since(Instant::now());
+        if left_time.is_zero() {
+            return Ok(None);
         }
         let mut wanted = vec![PollFd::new(command.as_fd(), PollFlags::POLLIN)];
         wanted.extend(stdin.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)));
         let open = outputs.iter().filter_map(|output| output.pipe.as_ref());
         wanted.extend(open.map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
-        match poll(&mut wanted, PollTimeout::NONE) {
+        let timeout = PollTimeout::try_from(left_time.as_millis() + 1).unwrap_or(PollTimeout::MAX);
+        match poll(&mut wanted, timeout) {
             Err(e) if e != Errno::EINTR => return Err(e.into()),
             _ => {}
         }
