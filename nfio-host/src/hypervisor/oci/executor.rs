@@ -28,6 +28,8 @@ pub(super) enum Role {
 #[derive(Clone)]
 pub(super) struct GuestExecutor {
     pub(super) role: Role,
+    /// A pidfd of the process that starts this one.
+    pub(super) parent: RawFd,
     pub(super) filters: Vec<BpfProgram>,
 }
 
@@ -92,10 +94,18 @@ impl Executor for GuestExecutor {
     }
 
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        let refuse = |why: &str| Err(ExecutorValidationError::ArgValidationError(why.into()));
+        // Without its monitor a guest would run with nobody to record its end or drain its output; without its
+        // helper a command would wait for ever to be let go.
+        if let Err(e) = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL) {
+            return refuse(e.desc());
+        }
+        // The signal is for deaths to come; and this process holds its own end of every channel open, so that
+        // it would notice nothing.
+        if has_ended(self.parent) {
+            return refuse("the process that started this one is gone");
+        }
         let Role::Init(_) = self.role else { return Ok(()) };
-        // Without its monitor a guest would run with nobody to record its end or drain its output.
-        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
-            .map_err(|e| ExecutorValidationError::ArgValidationError(e.to_string()))?;
         candidates(arguments(spec))
             .map(drop)
             .map_err(|failure| ExecutorValidationError::ArgValidationError(failure.message))
@@ -108,7 +118,7 @@ impl Failure {
     }
 }
 
-/// Whether the process of this pidfd has ended. One that lives after its namespaces were joined by pid had that
+/// Whether the process of this pidfd has ended. A guest that lives after its namespaces were joined by pid had that
 /// pid all along; else the pid may be a process of the host by now, and the namespaces the host's.
 fn has_ended(pidfd: RawFd) -> bool {
     // SAFETY: the helper opened this descriptor for us and keeps it open until exec.

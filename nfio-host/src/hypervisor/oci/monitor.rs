@@ -146,7 +146,9 @@ fn start(dir: &GuestDir, deployed: Deployed, prepared: &Prepared, cgroup: &Cgrou
     // A program that is not root opens /dev/stdout by name: it must own what is behind it.
     nix::unistd::fchown(&writer, Some(uid.into()), Some(gid.into()))
         .map_err(|e| step("its output cannot be handed over", &e))?;
-    let executor = GuestExecutor { role: Role::Init(report.as_raw_fd()), filters };
+    let me = Held::open(std::process::id() as i32)?;
+    let executor =
+        GuestExecutor { role: Role::Init(report.as_raw_fd()), parent: me.as_fd().as_raw_fd(), filters };
     fs::create_dir_all(dir.join("rc"))?;
     let (null, stdout) = (File::open("/dev/null")?, writer.try_clone()?);
     let container = ContainerBuilder::new(deployed.short.clone(), SyscallType::default())

@@ -50,6 +50,9 @@ pub(super) fn settle(dir: &GuestDir) -> io::Result<()> {
     if let Some(running) = dir.running()? {
         // Nobody saw how it ended.
         clear(dir, Some(&Exited::now(None, None, &running.address)))?;
+    } else if dir.join("rc").exists() {
+        // A start that was cut off before it could record anything.
+        clear(dir, None)?;
     }
     dir.deployed()?.map_or(Ok(()), |deployed| {
         Cgroup::of(&deployed.short)?.remove_monitor();
