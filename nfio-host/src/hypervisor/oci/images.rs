@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::inside::beneath;
-use super::state::remove_tree;
+use super::remove::remove_tree;
 use super::unpack::unpack;
 use crate::error::{HypervisorError, NfioError, Result, VnfConfigurationError};
 
@@ -42,7 +42,9 @@ impl Images {
                 self.dir.display()
             )));
         }
-        if name.contains('\0') || path.components().any(|c| c.as_os_str() == "..") {
+        // `.` and `/` would be all images, or the whole machine.
+        let nothing = !path.components().any(|c| matches!(c, std::path::Component::Normal(_)));
+        if nothing || name.contains('\0') || path.components().any(|c| c.as_os_str() == "..") {
             return Err(NfioError::configuration(format!(
                 "machine/vm.image: {name:?} is no name of an image"
             )));
@@ -156,7 +158,10 @@ mod tests {
         std::os::unix::fs::symlink("/etc", dir.path().join("images/out")).unwrap();
         assert!(images.find("fw", false).unwrap().ends_with("images/fw"));
         assert_eq!(images.find("", false).unwrap_err().code(), 713);
-        assert_eq!(images.find("../x", false).unwrap_err().code(), 720);
+        for name in ["../x", ".", "./.", "fw/.."] {
+            assert_eq!(images.find(name, false).unwrap_err().code(), 720, "{name}");
+        }
+        assert_eq!(images.find("/", true).unwrap_err().code(), 720);
         assert_eq!(images.find("out", false).unwrap_err().code(), 705);
         let absolute = dir.path().join("images/fw");
         assert_eq!(images.find(absolute.to_str().unwrap(), false).unwrap_err().code(), 720);
