@@ -2,9 +2,9 @@
 
 use nfio_tests::{Mounted, Options, errno, eventually, slow_image};
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Ten lines that follow `status` until it is a given word.
 const FOLLOW: &str = r#"
@@ -25,32 +25,31 @@ fn a_poll_loop_follows_status_without_busy_waiting() {
     let fw = mounted.firewall("fw-a");
     let status = fw.file("status");
     let follow = |until: &str| {
-        Command::new("python3")
+        let mut child = Command::new("python3")
             .args(["-c", FOLLOW])
             .arg(&status)
             .arg(until)
-            .stdout(std::process::Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
-            .expect("python3")
+            .expect("python3");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+        // It has looked once before anything changes.
+        let first = lines.next().expect("a first word");
+        (child, first, lines)
     };
-    let words = |child: std::process::Child| {
-        let output = child.wait_with_output().expect("python3");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("UTF-8").lines().map(str::to_owned).collect::<Vec<_>>()
-    };
-    let running = follow("running");
+    let (mut child, first, rest) = follow("running");
     fw.act("activate");
-    let seen = words(running);
-    assert_eq!(
-        (seen.first().map(String::as_str), seen.last().map(String::as_str)),
-        (Some("undeployed"), Some("running"))
-    );
+    let seen: Vec<_> = rest.collect();
+    assert!(child.wait().expect("python3").success());
+    assert_eq!((first.as_str(), seen.last().map(String::as_str)), ("undeployed", Some("running")));
     assert!(seen.len() <= 6, "a loop that spins would see each state many times: {seen:?}");
     // What happens without a verb wakes too.
     fw.act("destroy");
     fw.put("config/boot.conf", "command = [\"sleep\", \"2\"]\nrestart = \"no\"\n");
     fw.act("activate");
-    assert_eq!(words(follow("exited")).last().map(String::as_str), Some("exited"));
+    let (mut child, _, rest) = follow("exited");
+    assert_eq!(rest.last().as_deref(), Some("exited"));
+    assert!(child.wait().expect("python3").success());
     fw.act("destroy");
 }
 

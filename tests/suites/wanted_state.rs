@@ -46,6 +46,8 @@ impl FarSide {
     fn new(fw: &Instance) -> Self {
         let far = Self { name: format!("far{}", std::process::id()) };
         let guest = fw.address();
+        // Both sides are on one bridge: told of the short way, the host would no longer go through the guest.
+        far.host("for i in all nfio0; do echo 0 > /proc/sys/net/ipv4/conf/$i/accept_redirects; done");
         far.host(&format!("ip netns add {0}; ip link add {0} type veth peer name far0 netns {0}", far.name));
         far.host(&format!("ip link set {} master nfio0 up", far.name));
         far.inside("ip link set lo up; ip link set far0 up; ip addr add 10.203.255.9/16 dev far0; ip addr add 192.0.2.9/32 dev lo");
@@ -94,6 +96,9 @@ fn after_a_machine_went_down_a_firewall_forwards_nothing_before_its_rules_are_in
     let mounted = Mounted::new();
     let fw = mounted.firewall("fw-a");
     fw.act("activate");
+    // The bridge, and with it the routes of this test, goes with the last guest on it.
+    let other = mounted.firewall("fw-b");
+    other.act("activate");
     let far = FarSide::new(&fw);
     FarSide::route(&fw);
     let ping = || Command::new("ping").args(["-c", "1", "-W", "1", "192.0.2.9"]).output().expect("ping");
@@ -124,6 +129,7 @@ fn after_a_machine_went_down_a_firewall_forwards_nothing_before_its_rules_are_in
     assert_eq!(far.arrived(), before, "not one packet came through");
     assert!(!fw.answers_ping());
     fw.act("destroy");
+    other.act("destroy");
 }
 
 #[test]
