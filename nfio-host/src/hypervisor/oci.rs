@@ -80,6 +80,9 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(3600);
 /// Addresses of guests where nfio.toml does not say.
 pub const SUBNET: &str = "10.203.0.0/16";
 
+/// What all nfio of this machine share: leases, and the lock of the bridge.
+pub const RUN: &str = "/run/nfio";
+
 /// The bridge of guests where nfio.toml does not say.
 pub const BRIDGE: &str = "nfio0";
 
@@ -110,7 +113,7 @@ impl OciConfig {
             images: images.into(),
             subnet: SUBNET.into(),
             bridge: BRIDGE.into(),
-            run: "/run/nfio".into(),
+            run: RUN.into(),
             helper: "/proc/self/exe".into(),
             command_limit: COMMAND_LIMIT,
         }

@@ -12,9 +12,6 @@ use crate::hypervisor::GuestSpec;
 /// The smallest memory that a container starts in (Docker's).
 const LEAST_MEMORY: u64 = 6 << 20;
 
-/// The longest that a stop may wait for a guest, in seconds: a thread of nfio waits with it.
-const LONGEST_STOP: u32 = 3600;
-
 /// Everything but the image, which is judged where images are known.
 pub(super) fn check(spec: &GuestSpec) -> Result<()> {
     host(&spec.host)?;
@@ -140,9 +137,6 @@ pub(super) fn target(path: &str) -> Result<()> {
 }
 
 fn limits(spec: &GuestSpec) -> Result<()> {
-    if spec.boot.stop_timeout.is_some_and(|seconds| seconds > LONGEST_STOP) {
-        return Err(invalid(format!("boot.conf: stop_timeout: more than {LONGEST_STOP} s")));
-    }
     if let Some(vcpu) = spec.vcpu
         && !(0.01..=4096.0).contains(&vcpu)
     {
@@ -208,7 +202,6 @@ pub(super) mod tests {
             ("hostname = \"a b\"", "hostname"),
             ("dns = [\"ns.example\"]", "dns"),
             ("command = []", "command"),
-            ("stop_timeout = 3601", "stop_timeout"),
             ("[env]\n\"A=B\" = \"1\"", "A=B"),
             ("[capabilities]\nadd = [\"FLY\"]", "FLY"),
             ("[sysctls]\n\"kernel.panic\" = \"1\"", "kernel.panic"),

@@ -4,7 +4,7 @@
 use nix::errno::Errno;
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -71,7 +71,10 @@ impl Images {
         let tar = format!("{name}.tar");
         for candidate in [name, &tar] {
             let opened = if Path::new(candidate).is_absolute() {
-                File::open(candidate).map(OwnedFd::from).map_err(|e| errno(&e))
+                // A fifo must not hold the verb up.
+                let mut options = File::options();
+                let opened = options.read(true).custom_flags(libc::O_NONBLOCK).open(candidate);
+                opened.map(OwnedFd::from).map_err(|e| errno(&e))
             } else {
                 beneath(&self.dir, Path::new(candidate))
             };
@@ -87,9 +90,10 @@ impl Images {
                 Err(e) => return Err(deploy(format!("the image {candidate} cannot be opened: {e}"))),
             }
         }
-        let dir = self.dir.display();
+        let place =
+            if Path::new(name).is_absolute() { String::new() } else { format!(" in {}", self.dir.display()) };
         Err(deploy(format!(
-            "there is no image {name} (a directory, or {tar}) in {dir}: put one there, or correct machine/vm.image"
+            "there is no image {name} (a directory, or {tar}){place}: put one there, or correct machine/vm.image"
         )))
     }
 

@@ -24,12 +24,20 @@ pub(super) fn unpack(tar: impl Read, target: &Path) -> io::Result<()> {
     std::fs::set_permissions(target, Permissions::from_mode(0o755))?;
     let inside = Inside::open(target)?;
     for entry in Archive::new(tar).entries()? {
-        let mut entry = entry?;
-        let path = entry.path()?.into_owned();
+        let mut entry = entry.map_err(no_tar)?;
+        let path = entry.path().map_err(no_tar)?.into_owned();
         unpack_entry(&inside, &path, &mut entry)
             .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
     }
     Ok(())
+}
+
+/// What the crate tar says of a file that is no tar quotes the file, and whoever named it may not read it.
+fn no_tar(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(_) => error,
+        None => io::Error::new(error.kind(), "it is no tar archive, or a damaged one"),
+    }
 }
 
 fn unpack_entry<R: Read>(inside: &Inside, path: &Path, entry: &mut Entry<'_, R>) -> io::Result<()> {
