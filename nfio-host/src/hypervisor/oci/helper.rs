@@ -11,6 +11,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ enum Answer<T> {
 pub fn helper_main(args: &[OsString]) -> ExitCode {
     // SAFETY: closes descriptors that this program has not made and nothing in it refers to.
     unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    // Named after the descriptor that it was executed from, it would be a riddle in every list of processes.
+    let _ = nix::sys::prctl::set_name(c"nfio-oci");
     let seconds = |text: &OsString| text.to_str()?.parse().ok().map(Duration::from_secs);
     match args {
         [what, dir] if what == "run" => monitor::main(GuestDir::new(dir)),
@@ -105,6 +108,7 @@ fn talk<T: for<'a> Deserialize<'a>>(
         .map_err(|e| lost(&format!("{}: {e}", dir.join("helper.log").display())))?;
     let helper = helper.path().map_err(|e| lost(&e.to_string()))?;
     let mut child = Command::new(&helper)
+        .arg0("nfio")
         .arg("oci")
         .args(words)
         .env_clear()
