@@ -6,7 +6,7 @@ mod mounted;
 mod wait;
 
 pub use image::{image, slow_image};
-pub use mounted::{Instance, Mounted, Options, nfio};
+pub use mounted::{Instance, Mounted, Options, built, nfio};
 pub use wait::{errno, eventually, ok};
 
 /// Fails a test that runs outside the test bed, with the way in.
