@@ -4,6 +4,7 @@ mod bad_configuration;
 mod command_and_log;
 mod directories;
 mod drop_rules;
+mod every_error;
 mod last_error;
 mod life_cycle;
 mod modules;

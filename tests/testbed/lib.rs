@@ -1,10 +1,13 @@
 //! The test bed's Rust side: a mount of the built `nfio` with the built plugins, and how a test waits. Everything lies
 //! below `/run`, which in the test bed is a tmpfs that goes with it.
 
+mod faults;
 mod image;
 mod mounted;
+mod odd;
 mod wait;
 
+pub use faults::Covered;
 pub use image::{image, slow_image};
 pub use mounted::{Instance, Mounted, Options, built, nfio};
 pub use wait::{errno, eventually, ok};
