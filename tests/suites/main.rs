@@ -11,3 +11,4 @@ mod modules;
 mod nothing_slow_blocks;
 mod ordinary_files;
 mod outlives_nfio;
+mod tenants;

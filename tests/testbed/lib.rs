@@ -5,11 +5,13 @@ mod faults;
 mod image;
 mod mounted;
 mod odd;
+mod user;
 mod wait;
 
 pub use faults::Covered;
 pub use image::{image, slow_image};
 pub use mounted::{Instance, Mounted, Options, built, nfio};
+pub use user::{NOBODY, User};
 pub use wait::{errno, eventually, ok};
 
 /// Fails a test that runs outside the test bed, with the way in.
