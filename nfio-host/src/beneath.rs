@@ -1,6 +1,7 @@
 //! Opening files on nfio's own behalf, where a tenant may have put what it likes: only regular files, beneath a
-//! directory that is held open, following no symbolic link, never blocking. A tenant's link to `/etc/shadow` or a
-//! fifo is EINVAL with a sentence that names it. Nothing here looks at who asks: that is the caller's business.
+//! directory that is held open, following no symbolic link, never blocking, no hard link to a file of another owner.
+//! A tenant's link to `/etc/shadow` or a fifo is EINVAL with a sentence that names it. Nothing here looks at who asks:
+//! that is the caller's business.
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
@@ -113,6 +114,16 @@ fn open_regular(dir: BorrowedFd<'_>, path: &Path, flags: OFlag) -> Result<Option
     let stat = fstat(&fd).map_err(|e| refused(path, e))?;
     if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
         return Err(not_a(path, "regular file"));
+    }
+    // Where the kernel does not keep people from linking to what is not theirs (fs.protected_hardlinks), a tenant
+    // would have us read it, or write it.
+    if stat.st_nlink > 1 && stat.st_uid != fstat(dir).map_err(|e| refused(path, e))?.st_uid {
+        let message = format!(
+            "{} is a hard link to a file of another owner (user id {}): put a copy in its place",
+            path.display(),
+            stat.st_uid
+        );
+        return Err(NfioError::posix(Errno::EINVAL as i32, message));
     }
     Ok(Some(fd.into()))
 }
@@ -239,6 +250,28 @@ mod tests {
         }
         let dev = File::open("/dev").unwrap();
         assert_eq!(read(&dev, "null").unwrap_err().errno(), Errno::EINVAL as i32);
+    }
+
+    #[test]
+    fn a_hard_link_to_a_file_of_another_owner_is_einval_and_one_to_an_own_is_a_file() {
+        let (path, dir) = room();
+        let at = |name: &str| path.path().join(name);
+        std::fs::write(at("file"), "x").unwrap();
+        std::fs::hard_link(at("file"), at("name")).unwrap();
+        assert_eq!(read(&dir, "name").unwrap().unwrap(), b"x");
+        // Giving away needs root.
+        if std::os::unix::fs::chown(at("file"), Some(1234), None).is_err() {
+            return;
+        }
+        for error in [
+            read(&dir, "name").unwrap_err(),
+            write_file(dir.as_fd(), Path::new("name"), b"y", 0o600).unwrap_err(),
+        ] {
+            assert_eq!(error.errno(), Errno::EINVAL as i32);
+            assert!(error.to_string().starts_with("name is a hard link"), "{error}");
+        }
+        std::fs::remove_file(at("file")).unwrap();
+        assert_eq!(read(&dir, "name").unwrap().unwrap(), b"x", "one name alone is no link");
     }
 
     #[test]

@@ -1,12 +1,17 @@
 //! The test bed's Rust side: a mount of the built `nfio` with the built plugins, and how a test waits. Everything lies
 //! below `/run`, which in the test bed is a tmpfs that goes with it.
 
+mod faults;
 mod image;
 mod mounted;
+mod odd;
+mod user;
 mod wait;
 
+pub use faults::Covered;
 pub use image::{image, slow_image};
-pub use mounted::{Instance, Mounted, Options, nfio};
+pub use mounted::{Instance, Mounted, Options, built, nfio};
+pub use user::{NOBODY, User};
 pub use wait::{errno, eventually, ok};
 
 /// Fails a test that runs outside the test bed, with the way in.

@@ -261,7 +261,7 @@ pub fn nfio() -> Command {
 }
 
 /// What the build left beside the test binary: `target/<profile>/deps/<test>`, two levels up.
-fn built(name: &str) -> PathBuf {
+pub fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("our own path");
     let path = test.ancestors().nth(2).expect("target/<profile>").join(name);
     assert!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());

@@ -42,7 +42,9 @@ impl VnfsOperations {
             renameat2(&parent, aside.as_str(), &parent, at.name, RenameFlags::RENAME_NOREPLACE)
                 .map_err(|e| create_error(at, io(e)))
         });
-        if made.is_err() {
+        if let Err(e) = &made {
+            // mkdir(2) reports an errno, and there is no last_error to tell more.
+            tracing::warn!("{}/{} cannot be made: {}: {e}", at.ty, at.name, e.name());
             self.clear_aside(at.ty, &aside);
         }
         made
@@ -75,9 +77,9 @@ impl VnfsOperations {
         let private = instance::private_directory(&self.root, at);
         if !private.join("record.toml").exists() {
             // What an earlier instance of this name left behind in a crash.
-            remove_directory(&private)?;
+            remove_directory(&private).map_err(fail)?;
         }
-        instance::make_private(&private)?;
+        instance::make_private(&private).map_err(fail)?;
         self.forget_instance(at);
         call_mkdir(module.clone(), at, directory, self.deadlines.read)
     }
@@ -228,7 +230,10 @@ fn exists(parent: impl AsFd, path: &Path) -> bool {
 fn create_error(at: tree::Instance<'_>, error: NfioError) -> NfioError {
     match error.errno() {
         libc::EEXIST | libc::ENOSPC | libc::EDQUOT | libc::EROFS | libc::ENAMETOOLONG => error,
-        _ => HypervisorError::Create(format!("{}/{} cannot be made: {error}", at.ty, at.name)).into(),
+        _ => {
+            HypervisorError::Create(format!("the skeleton of {}/{} cannot be made: {error}", at.ty, at.name))
+                .into()
+        }
     }
 }
 

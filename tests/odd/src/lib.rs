@@ -1,0 +1,163 @@
+//! The type `odd`: it misbehaves on purpose. The suites load it; it is never installed.
+//!
+//! The ordinary file `say` tells what each of the module's functions does, a line each, for example
+//! `configure: panic`. `mkdir` runs before anybody can write that file, so there the instance's name tells it: what
+//! stands before its first dot, as in `panic.a` or `raise-720.b`, with hyphens for blanks.
+//!
+//! | words | what the function does |
+//! |---|---|
+//! | | succeeds; a read answers a short text |
+//! | `panic` | panics |
+//! | `errno N` | fails with that errno, possible or not |
+//! | `raise CODE` | fails with the class of that code |
+//! | `reply BYTES` | a read answers that many bytes, others fail with a sentence of that many |
+//! | `wait` | comes back once the instance has an ordinary file `go` |
+//! | `wait-fail` | the same, and fails |
+//! | `outstay` | asks for a file again and again until its handle is worth nothing, then logs what all else answers |
+//! | `try` | asks for everything that a handle can, and writes the answers to the ordinary file `heard` |
+//! | `do OPERATION` | one operation of the driver: `deploy start restart stop pause unpause destroy destroy-force` |
+//!
+//! Own files: `odd/value` (rw), `odd/sized`, `odd/log`, and the verb `poke`.
+
+#![forbid(unsafe_code)]
+
+use middlebox_sdk::error::EIO;
+use middlebox_sdk::{Attributes, File, Level, Middlebox, NfioError, Result, Type, Vnf, export_middlebox};
+use std::thread;
+use std::time::Duration;
+
+/// The type.
+struct Odd;
+
+impl Middlebox for Odd {
+    fn describe(&self) -> Type {
+        Type::new("odd", env!("CARGO_PKG_VERSION"))
+            .file(File::ordinary("say"))
+            .file(File::value("odd/value").mode(0o644))
+            .file(File::value("odd/sized").sized())
+            .file(File::log("odd/log"))
+            .file(File::verb("poke"))
+            .capability("NET_ADMIN")
+            .sysctl("net.ipv4.ip_forward", "1")
+    }
+
+    fn mkdir(&self, vnf: &Vnf<'_>) -> Result<()> {
+        let name = vnf.name()?;
+        let words = name.split('.').next().unwrap_or_default().replacen('-', " ", 1);
+        act(vnf, &words).map(drop)
+    }
+
+    fn getattr(&self, vnf: &Vnf<'_>, _: &str) -> Result<Attributes> {
+        said(vnf, "getattr").map(|text| Attributes::new().length(text.len() as u64))
+    }
+
+    fn read(&self, vnf: &Vnf<'_>, _: &str) -> Result<Vec<u8>> {
+        said(vnf, "read")
+    }
+
+    fn write(&self, vnf: &Vnf<'_>, _: &str, _: &[u8]) -> Result<()> {
+        said(vnf, "write").map(drop)
+    }
+
+    fn prepare(&self, vnf: &Vnf<'_>, _: &[u8]) -> Result<()> {
+        said(vnf, "prepare").map(drop)
+    }
+
+    fn configure(&self, vnf: &Vnf<'_>, _: &[u8]) -> Result<()> {
+        said(vnf, "configure").map(drop)
+    }
+}
+
+export_middlebox!(Odd);
+
+/// Does what `say` tells of this function.
+fn said(vnf: &Vnf<'_>, function: &str) -> Result<Vec<u8>> {
+    let text = String::from_utf8_lossy(&vnf.read_file("say")?).into_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix(function)?.strip_prefix(": "));
+    act(vnf, line.unwrap_or_default())
+}
+
+fn act(vnf: &Vnf<'_>, words: &str) -> Result<Vec<u8>> {
+    let (word, rest) = words.split_once(' ').unwrap_or((words, ""));
+    let number = || rest.parse().map_err(|_| NfioError::posix(EIO, format!("{words}: no number")));
+    match word {
+        "panic" => panic!("as it was told"),
+        // Not by `posix`, which would make it a possible one.
+        "errno" => Err(NfioError::Posix { errno: number()?, message: "as it was told".into() }),
+        "raise" => Err(NfioError::from_code(number()?, EIO, "as it was told".into())),
+        "reply" => Ok(vec![b'x'; number()? as usize]),
+        "wait" => await_go(vnf),
+        "wait-fail" => await_go(vnf).and_then(|_| Err(NfioError::posix(EIO, "as it was told"))),
+        "outstay" => outstay(vnf),
+        "try" => {
+            let answers = answers(vnf);
+            vnf.write_file("heard", answers.as_bytes())?;
+            Ok(answers.into_bytes())
+        }
+        "do" => operate(vnf, rest).map(|()| b"done\n".into()),
+        _ => Ok(b"odd\n".into()),
+    }
+}
+
+/// Whether it waits for others, so that no deadline but the test's own counts.
+fn await_go(vnf: &Vnf<'_>) -> Result<Vec<u8>> {
+    while vnf.read_file("go")?.is_empty() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(b"gone\n".into())
+}
+
+fn outstay(vnf: &Vnf<'_>) -> Result<Vec<u8>> {
+    while vnf.read_file("say").is_ok() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    vnf.log(Level::Warn, &format!("past its deadline: {}", answers(vnf).replace('\n', ", ")));
+    Ok(b"too late\n".into())
+}
+
+fn operate(vnf: &Vnf<'_>, operation: &str) -> Result<()> {
+    match operation {
+        "deploy" => vnf.deploy(),
+        "start" => vnf.start(),
+        "restart" => vnf.restart(),
+        "stop" => vnf.stop(),
+        "pause" => vnf.pause(),
+        "unpause" => vnf.unpause(),
+        "destroy" => vnf.destroy(false),
+        "destroy-force" => vnf.destroy(true),
+        _ => Err(NfioError::posix(EIO, format!("{operation} is no operation"))),
+    }
+}
+
+/// What each request answers, a line each: `NAME ok`, or `NAME` with code and errno.
+fn answers(vnf: &Vnf<'_>) -> String {
+    let mut lines = String::new();
+    let mut note = |name: &str, outcome: Result<()>| {
+        lines += &match outcome {
+            Ok(()) => format!("{name} ok\n"),
+            Err(e) => format!("{name} {} {}\n", e.code(), e.errno()),
+        };
+    };
+    note("type_name", vnf.type_name().map(drop));
+    note("name", vnf.name().map(drop));
+    note("user", vnf.user().map(drop));
+    note("host", vnf.host().map(drop));
+    note("image", vnf.image().map(drop));
+    note("driver", vnf.driver().map(drop));
+    note("read_file", vnf.read_file("config/nf_conf").map(drop));
+    note("write_file", vnf.write_file("heard", b"x"));
+    note("value status", vnf.value("status").map(drop));
+    note("value rx_bytes", vnf.value("stats/rx_bytes").map(drop));
+    note("guest_status", vnf.guest_status().map(drop));
+    note("get_id", vnf.get_id().map(drop));
+    note("get_ip", vnf.get_ip().map(drop));
+    note("counters", vnf.counters().map(drop));
+    note("execute", vnf.execute_in_guest(&["true"], b"").map(drop));
+    note("put_file", vnf.put_file("/odd", 0o644, b"odd"));
+    note("set_env", vnf.set_env("ODD", "1"));
+    note("set_command", vnf.set_command(&["sleep", "100000"]));
+    for operation in ["deploy", "start", "pause", "unpause", "restart", "stop", "destroy-force"] {
+        note(operation, operate(vnf, operation));
+    }
+    lines
+}

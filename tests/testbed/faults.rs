@@ -1,0 +1,73 @@
+//! Faults of the machine, injected on purpose: mounts over what the driver Oci works on. The daemon shares the mount
+//! namespace of the test bed, so it meets them; they are undone by drop.
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::{Instance, Mounted};
+
+/// A directory mounted over itself.
+pub struct Covered(PathBuf);
+
+impl Covered {
+    /// Makes a directory a mount point, so that it can be neither renamed nor removed.
+    #[track_caller]
+    pub fn busy(directory: &Path) -> Self {
+        mount(Some(directory), directory, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .expect("a bind mount");
+        Self(directory.to_owned())
+    }
+
+    /// Makes a directory read-only, also for root.
+    #[track_caller]
+    pub fn read_only(directory: &Path) -> Self {
+        let covered = Self::busy(directory);
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount(None::<&str>, directory, None::<&str>, flags, None::<&str>).expect("a read-only remount");
+        covered
+    }
+}
+
+impl Drop for Covered {
+    fn drop(&mut self) {
+        // Somebody may look into it at this moment; it goes when nobody does.
+        if let Err(e) = umount2(&self.0, MntFlags::MNT_DETACH) {
+            eprintln!("umount of {}: {e}", self.0.display());
+        }
+    }
+}
+
+impl Mounted {
+    /// UUID of an instance.
+    #[track_caller]
+    pub fn id(&self, instance: &Instance) -> String {
+        let private = self.private(instance).join("id");
+        fs::read_to_string(private).expect("the instance's id").trim().to_owned()
+    }
+
+    /// What nfio keeps of an instance: `ROOT/.nfio/instances/TYPE/NAME`.
+    pub fn private(&self, instance: &Instance) -> PathBuf {
+        let below =
+            instance.path().strip_prefix(self.path().join("nf-types")).expect("an instance of this mount");
+        self.root().join(".nfio/instances").join(below)
+    }
+
+    /// Where the driver Oci keeps the guest of an instance.
+    #[track_caller]
+    pub fn guest(&self, instance: &Instance) -> PathBuf {
+        self.root().join(".nfio/oci/guests").join(self.id(instance))
+    }
+
+    /// The control group that freezes the guest of an instance.
+    #[track_caller]
+    pub fn freezer(&self, instance: &Instance) -> PathBuf {
+        let short: String = self.id(instance).chars().filter(char::is_ascii_hexdigit).take(12).collect();
+        // Version 1 first, as the driver has it.
+        ["/sys/fs/cgroup/freezer/nfio", "/sys/fs/cgroup/unified/nfio", "/sys/fs/cgroup/nfio"]
+            .iter()
+            .map(|parent| Path::new(parent).join(&short))
+            .find(|group| group.is_dir())
+            .expect("a freezer control group of the guest")
+    }
+}
