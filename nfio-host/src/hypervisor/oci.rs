@@ -70,6 +70,9 @@ const DEVICES: [&str; 10] = [
     "c 136:* rwm",
 ];
 
+/// How often a start is tried in all where libcontainer's own processes overtake one another.
+const STARTS: u32 = 4;
+
 /// Seconds that a guest gets to end by itself where boot.conf does not say.
 const STOP_TIMEOUT: u32 = 10;
 
@@ -313,11 +316,19 @@ impl Hypervisor for Oci {
             }
             return Ok(());
         }
-        residue::settle(&dir)
-            .map_err(NfioError::from)
-            .and_then(|()| helper::run(&self.helper, &dir, prepared))
-            .map(drop)
-            .map_err(|e| class(e, HypervisorError::Start, &guest.name))
+        let attempt = || {
+            residue::settle(&dir)
+                .map_err(NfioError::from)
+                .and_then(|()| helper::run(&self.helper, &dir, prepared))
+                .map(drop)
+        };
+        // Nothing of the guest has run when libcontainer trips over itself, and the monitor has cleared up.
+        let tried = (1..STARTS).try_fold((), |(), _| match attempt() {
+            Err(e) if exec::out_of_order(&e.to_string()) => Ok(()),
+            outcome => Err(outcome),
+        });
+        let outcome = tried.map_or_else(|outcome| outcome, |()| attempt());
+        outcome.map_err(|e| class(e, HypervisorError::Start, &guest.name))
     }
 
     fn stop(&self, guest: &Guest) -> Result<()> {
