@@ -12,3 +12,4 @@ mod nothing_slow_blocks;
 mod ordinary_files;
 mod outlives_nfio;
 mod tenants;
+mod verb_table;
