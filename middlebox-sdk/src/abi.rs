@@ -1,6 +1,7 @@
 //! What crosses between nfio and a plugin. Settled with SDK 1.0: methods are only ever added at the end of the two
-//! traits, with a default body; structs passed by value never change; only integers, bytes and text cross, and
-//! nothing is kept after a call has returned. Any 1.y plugin works in any 1.z host.
+//! traits, with a default body, below `last_prefix_field`, which stays where 1.0 has it; structs passed by value never
+//! change; only integers, bytes and text cross, and nothing is kept after a call has returned. Any 1.y plugin works in
+//! any 1.z host.
 //!
 //! Authors do not use this module: [`export_middlebox!`](crate::export_middlebox) and nfio do.
 

@@ -7,8 +7,12 @@ use std::collections::BTreeMap;
 use crate::error::{NfioError, Result};
 
 /// How a file behaves.
+///
+/// A kind that is added later crosses as the nearest of these, beside a key of its own that older hosts ignore: they
+/// refuse a word that they do not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Kind {
     /// Bytes in the backing directory; no module and no driver is asked.
     Ordinary,
@@ -108,6 +112,7 @@ pub struct Needs {
 /// Which files an instance has beside the type's own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Layout {
     /// The host's skeleton (`action`, `status`, `config/`, `machine/`, `stats/` …) and the type's own files.
     #[default]

@@ -13,3 +13,5 @@ mod ordinary_files;
 mod outlives_nfio;
 mod tenants;
 mod verb_table;
+mod waiting;
+mod wanted_state;

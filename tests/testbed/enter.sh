@@ -9,8 +9,9 @@ if [ "${1:-}" = --inside ]; then
     shift
     mount -t tmpfs -o mode=755 tmpfs /run
     ip link set lo up
+    mkdir /run/tmp
     # Not by exec: this shell stays the first process and reaps whoever loses its parent.
-    NFIO_TESTBED=1 "$@"
+    TMPDIR=/run/tmp NFIO_TESTBED=1 "$@"
     exit
 fi
 
@@ -25,9 +26,10 @@ sweep() {
     find /sys/fs/cgroup -depth -type d -name nfio -exec rmdir {} + 2>/dev/null || true
 }
 trap sweep EXIT
-# A signal ends unshare, and with it (--kill-child) the first process inside and all others. The child runs in the
-# background because a shell runs traps only between commands; it still reads our terminal.
-trap 'kill "$child" 2>/dev/null; wait "$child" 2>/dev/null; exit 130' INT TERM HUP
+# The end of unshare is, by --kill-child, the end of the first process inside and so of all others. Only SIGKILL ends
+# it: while it waits for its child it holds the other signals off. It runs in the background because a shell runs traps
+# only between commands; it still reads our terminal.
+trap 'kill -KILL "$child" 2>/dev/null; wait "$child" 2>/dev/null; exit 130' INT TERM HUP
 unshare --net --mount --uts --ipc --pid --fork --kill-child --mount-proc --propagation private -- \
     sh "$0" --inside "$@" <&0 &
 child=$!

@@ -15,7 +15,7 @@ use super::signals::Signals;
 use super::{MountArgs, daemon, log_to_stderr, serve};
 use crate::config::Config;
 use crate::error::{NfioError, Result};
-use crate::hypervisor::factory;
+use crate::hypervisor::{factory, oci};
 use crate::root::{self, Root};
 
 /// The device number of /dev/fuse: misc, minor 229.
@@ -82,6 +82,7 @@ fn serve_until_unmounted(
     let root = root::locate(&args.root)?;
     let mountpoint = Mountpoint::locate(&args.mountpoint)?;
     apart(&root, mountpoint.path())?;
+    beside_runtime(mountpoint.path())?;
     config.module_root = module_root(&config.module_root, mountpoint.path())?;
     let root = Root::open(&root, args.relocation())?;
     log(&root)?;
@@ -155,6 +156,19 @@ fn apart(root: &Path, mountpoint: &Path) -> Result<()> {
     Err(NfioError::posix(Errno::EINVAL as i32, message))
 }
 
+/// What all nfio of this machine share must not vanish below a mount.
+fn beside_runtime(mountpoint: &Path) -> Result<()> {
+    if !Path::new(oci::RUN).starts_with(mountpoint) {
+        return Ok(());
+    }
+    let message = format!(
+        "MOUNTPOINT {} would hide {}, where nfio keeps leases: choose another",
+        mountpoint.display(),
+        oci::RUN
+    );
+    Err(NfioError::posix(Errno::EINVAL as i32, message))
+}
+
 /// module_root, absolute and without symbolic links.
 fn module_root(given: &Path, mountpoint: &Path) -> Result<PathBuf> {
     let dir = find_module_root(given)?;
@@ -206,6 +220,16 @@ mod tests {
         ] {
             let error = apart(Path::new(root), Path::new(mountpoint)).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_runtime_directory_is_not_mounted_over() {
+        assert!(
+            beside_runtime(Path::new("/run/nfio-mnt")).is_ok() && beside_runtime(Path::new("/srv")).is_ok()
+        );
+        for mountpoint in ["/run/nfio", "/run", "/"] {
+            assert!(beside_runtime(Path::new(mountpoint)).unwrap_err().to_string().contains("/run/nfio"));
         }
     }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::mount::find_module_root;
-use crate::error::Result;
+use crate::error::{Result, one_line};
 use crate::modules::{Registry, Row};
 
 /// `nfio plugin list`.
@@ -56,11 +56,6 @@ pub(super) fn table(rows: &[Row]) -> String {
         }
     }
     text
-}
-
-/// Text of a plugin on one line, without anything that a terminal would act on.
-fn one_line(text: &str) -> String {
-    text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub(crate) struct Rules {
     pub(crate) queue: usize,
     /// From now to ETIMEDOUT.
     pub(crate) deadline: Duration,
-    /// The answer to newcomers while every running call has missed its deadline.
+    /// The answer to newcomers while every place of the lane is taken by a call that has missed its deadline.
     pub(crate) overdue: Errno,
 }
 
@@ -194,7 +194,7 @@ impl Shared {
             None => true,
             Some((_, lane)) => {
                 let late = |id: &u64| state.calls.get(id).is_some_and(|c| c.stage == Stage::Overdue);
-                if !lane.running.is_empty() && lane.running.iter().all(late) {
+                if lane.running.len() >= rules.width.max(1) && lane.running.iter().all(late) {
                     return Err(rules.overdue);
                 }
                 let runs = lane.running.len() < rules.width.max(1);

@@ -148,6 +148,8 @@ impl Nfio {
         let attributes = Attributes::of(node, stat);
         match (self.special_at(path, stat), tree::node(path)) {
             (Some(file), _) if is_sized(&file) => attributes.special(self.last_size(node, &file)).growing(),
+            // The kernel takes what was written for the size; what reads by it (sendfile) is set right by the look-up.
+            (Some(file), _) if file.kind == Kind::Verb => attributes.special(None).fleeting(),
             (Some(_), _) => attributes.special(None).lasting(),
             // Types come and go by themselves.
             (None, Node::NfTypes | Node::Type(_)) => attributes.fleeting(),

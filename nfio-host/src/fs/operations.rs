@@ -43,7 +43,8 @@ pub enum Lane {
         queue: usize,
         /// From the request to ETIMEDOUT. A call that still waits then is dropped; one under way runs to its end.
         deadline: Duration,
-        /// Errno for new calls while every running one of the lane has missed its deadline (EBUSY, EAGAIN).
+        /// Errno for new calls while every place of the lane is taken by a call that has missed its deadline (EBUSY,
+        /// EAGAIN).
         overdue: i32,
     },
 }

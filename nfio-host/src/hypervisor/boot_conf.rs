@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 
 use crate::error::{NfioError, Result};
 
+/// Longest `stop_timeout`, in seconds: as long as a stop waits, no other verb gets its turn.
+const LONGEST_STOP: u32 = 3600;
+
 /// The whole of boot.conf. An empty file is the default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -138,10 +141,16 @@ impl BootConf {
     /// # Errors
     /// VNFConfigurationError that names the line and the key.
     pub fn parse(text: &str) -> Result<Self> {
-        toml::from_str(text).map_err(|e| {
+        let conf: Self = toml::from_str(text).map_err(|e| {
             let line = e.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
             NfioError::configuration(format!("config/boot.conf line {line}: {}", e.message()))
-        })
+        })?;
+        match conf.stop_timeout {
+            Some(seconds) if seconds > LONGEST_STOP => Err(NfioError::configuration(format!(
+                "config/boot.conf: stop_timeout is {seconds}; a guest has at most {LONGEST_STOP} seconds to end"
+            ))),
+            _ => Ok(conf),
+        }
     }
 }
 
@@ -159,6 +168,13 @@ mod tests {
         let error = BootConf::parse("hostname = \"a\"\nfrobnicate = 1\n").unwrap_err();
         assert_eq!(error.code(), 720);
         assert!(error.to_string().contains("line 2") && error.to_string().contains("frobnicate"), "{error}");
+    }
+
+    #[test]
+    fn a_guest_cannot_take_for_ever_to_end() {
+        assert_eq!(BootConf::parse("stop_timeout = 3600\n").unwrap().stop_timeout, Some(3600));
+        let error = BootConf::parse("stop_timeout = 4000000000\n").unwrap_err();
+        assert!(error.code() == 720 && error.to_string().contains("stop_timeout"), "{error}");
     }
 
     #[test]

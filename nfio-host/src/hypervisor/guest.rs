@@ -67,6 +67,20 @@ pub struct Guest {
     pub image: String,
 }
 
+impl Guest {
+    /// The guest that is to be made of `spec`; it has no id yet.
+    pub fn of(spec: &GuestSpec) -> Self {
+        Self {
+            labels: spec.labels.clone(),
+            id: String::new(),
+            name: spec.name.clone(),
+            host: spec.host.clone(),
+            user: spec.user.clone(),
+            image: spec.image.clone(),
+        }
+    }
+}
+
 /// What a type's `prepare` asked for, before a start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepared {

@@ -5,6 +5,7 @@
 //! nfio itself never forks. A *monitor* per running guest (`monitor.rs`) and a short-lived helper per
 //! command (`exec.rs`) are our own binary, exec'd (`helper.rs`).
 
+mod binary;
 mod caps;
 mod cgroup;
 mod check;
@@ -21,6 +22,7 @@ mod monitor;
 mod network;
 mod prepare;
 mod process;
+mod remove;
 mod residue;
 mod seccomp;
 mod spec;
@@ -39,20 +41,23 @@ use std::time::Duration;
 
 use super::{Counters, Execution, Guest, GuestSpec, Hypervisor, Output, Prepared, PutFile, Status};
 use crate::error::{HypervisorError, NfioError, Result};
+use binary::Binary;
 use cgroup::Cgroup;
 pub use helper::helper_main;
 use images::Images;
 use inside::Inside;
 use lease::Subnet;
 use process::Held;
+use remove::remove_tree;
 use state::{Deployed, GuestDir, NetworkSettings, Running};
 use sysctl::Sysctls;
 
 /// Processes and threads that a guest may have.
 const PIDS_LIMIT: u32 = 1024;
 
-/// Device nodes that every guest may open; any may be made (they do not open).
-const DEVICES: [&str; 11] = [
+/// Device nodes that every guest may open; any may be made (they do not open). The console (5:1) is the
+/// machine's, not the guest's.
+const DEVICES: [&str; 10] = [
     "c *:* m",
     "b *:* m",
     "c 1:3 rwm",
@@ -61,7 +66,6 @@ const DEVICES: [&str; 11] = [
     "c 1:8 rwm",
     "c 1:9 rwm",
     "c 5:0 rwm",
-    "c 5:1 rwm",
     "c 5:2 rwm",
     "c 136:* rwm",
 ];
@@ -69,8 +73,15 @@ const DEVICES: [&str; 11] = [
 /// Seconds that a guest gets to end by itself where boot.conf does not say.
 const STOP_TIMEOUT: u32 = 10;
 
+/// How long a command in a guest may take. Callers give up much earlier (`[deadlines]`); this is when the
+/// command goes too, and with it the helper and the thread that wait for it.
+const COMMAND_LIMIT: Duration = Duration::from_secs(3600);
+
 /// Addresses of guests where nfio.toml does not say.
 pub const SUBNET: &str = "10.203.0.0/16";
+
+/// What all nfio of this machine share: leases, and the lock of the bridge.
+pub const RUN: &str = "/run/nfio";
 
 /// The bridge of guests where nfio.toml does not say.
 pub const BRIDGE: &str = "nfio0";
@@ -90,6 +101,8 @@ pub struct OciConfig {
     pub run: PathBuf,
     /// The binary that has the hidden subcommand `oci`.
     pub helper: PathBuf,
+    /// How long a command in a guest may take before it is killed, in whole seconds.
+    pub command_limit: Duration,
 }
 
 impl OciConfig {
@@ -100,8 +113,9 @@ impl OciConfig {
             images: images.into(),
             subnet: SUBNET.into(),
             bridge: BRIDGE.into(),
-            run: "/run/nfio".into(),
+            run: RUN.into(),
             helper: "/proc/self/exe".into(),
+            command_limit: COMMAND_LIMIT,
         }
     }
 }
@@ -111,6 +125,7 @@ impl OciConfig {
 pub struct Oci {
     config: OciConfig,
     images: Images,
+    helper: Binary,
     /// Guests known to run, held by pidfd. Nothing but a short cut: what is not in it is looked up.
     held: Mutex<HashMap<String, Arc<Held>>>,
 }
@@ -131,17 +146,24 @@ impl Oci {
         let config = OciConfig { state: std::path::absolute(&config.state)?, ..config };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(config.state.join("guests"))?;
         let images = Images::new(std::path::absolute(&config.images)?, config.state.join("images"));
-        let oci = Self { config, images, held: Mutex::default() };
+        let helper = Binary::new(config.helper.clone());
+        let oci = Self { config, images, helper, held: Mutex::default() };
         oci.sweep()?;
         Ok(oci)
     }
 
-    /// Removes what a crash left half-made or half-removed.
+    /// Removes what a crash left half-made or half-removed: guests and unpacked images.
     fn sweep(&self) -> io::Result<()> {
-        for entry in fs::read_dir(self.config.state.join("guests"))? {
-            let entry = entry?;
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                state::remove_tree(&entry.path())?;
+        for place in ["guests", "images"] {
+            let entries = match fs::read_dir(self.config.state.join(place)) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            for entry in entries {
+                let entry = entry?;
+                if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                    remove_tree(&entry.path())?;
+                }
             }
         }
         Ok(())
@@ -219,7 +241,7 @@ impl Oci {
             run: config.run.clone(),
         };
         let deployed = Deployed { spec: spec.clone(), image, short: short(&spec.labels.id), network };
-        state::remove_tree(dir.path())?;
+        remove_tree(dir.path())?;
         fs::DirBuilder::new().mode(0o700).create(dir.path())?;
         layer::make(dir, &deployed.image)?;
         dir.write_deployed(&deployed)?;
@@ -256,6 +278,9 @@ impl Hypervisor for Oci {
 
     fn deploy(&self, spec: &GuestSpec) -> Result<String> {
         self.check(spec)?;
+        for key in Sysctls::of(spec)?.left_out {
+            tracing::warn!("{}: {key} is left out, as this kernel has no IPv6", spec.name);
+        }
         let id = &spec.labels.id;
         let dir = self.dir(id);
         if dir.path().exists() {
@@ -270,7 +295,7 @@ impl Hypervisor for Oci {
             .and_then(|()| Ok(fs::rename(aside.path(), dir.path())?))
             .inspect_err(|_| {
                 // The failure to report is the first one; the next start of nfio sweeps again.
-                let _ = state::remove_tree(aside.path());
+                let _ = remove_tree(aside.path());
             })
             .map_err(|e| class(e, HypervisorError::Deploy, &spec.name))?;
         Ok(id.clone())
@@ -290,7 +315,7 @@ impl Hypervisor for Oci {
         }
         residue::settle(&dir)
             .map_err(NfioError::from)
-            .and_then(|()| helper::run(&self.config.helper, &dir, prepared))
+            .and_then(|()| helper::run(&self.helper, &dir, prepared))
             .map(drop)
             .map_err(|e| class(e, HypervisorError::Start, &guest.name))
     }
@@ -347,7 +372,7 @@ impl Hypervisor for Oci {
     fn execute_in_guest(&self, guest: &Guest, execution: &Execution) -> Result<Output> {
         self.awake(guest)?;
         check::command(&execution.argv, "the command")?;
-        helper::execute(&self.config.helper, &self.dir(&guest.labels.id), execution)
+        helper::execute(&self.helper, &self.dir(&guest.labels.id), execution, self.config.command_limit)
             .map_err(|e| class(e, HypervisorError::CommandExecution, &guest.name))
     }
 

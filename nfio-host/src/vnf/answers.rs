@@ -229,6 +229,7 @@ impl VnfsOperations {
         match output.exit_code {
             0 => Ok(()),
             code => {
+                let said = if said.is_empty() { "it said nothing on stderr" } else { said.as_str() };
                 let message = format!("the command ended with exit code {code}: {said}");
                 Err(HypervisorError::CommandExecution(message).into())
             }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::instance::{Busy, Instance};
 use super::{Verb, VnfsOperations, spec};
 use crate::beneath;
-use crate::error::{HostError, HypervisorError, NfioError, Result};
+use crate::error::{HostError, HypervisorError, NfioError, Result, one_line};
 use crate::hypervisor::{Execution, Prepared, PutFile};
 use crate::modules::Module;
 
@@ -239,6 +239,7 @@ impl Handle<'_> {
 }
 
 fn log(instance: &str, level: Level, message: &str) {
+    let message = one_line(message);
     match level {
         Level::Error => tracing::error!("{instance}: {message}"),
         Level::Warn => tracing::warn!("{instance}: {message}"),

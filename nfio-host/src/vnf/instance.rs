@@ -82,6 +82,11 @@ impl Instance {
         }
     }
 
+    /// Gives it another UUID: what it deploys from now on is told apart from what it deployed before.
+    pub(super) fn renew_id(&self) -> Result<()> {
+        new_id(&self.private("id")).map(drop)
+    }
+
     fn now(&self) -> MutexGuard<'_, Now> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -191,8 +196,12 @@ pub(super) fn make_private(private: &Path) -> Result<String> {
     if let Ok(id) = fs::read_to_string(&path) {
         return Ok(id.trim().to_owned());
     }
+    new_id(&path)
+}
+
+fn new_id(path: &Path) -> Result<String> {
     let id = uuid::Uuid::new_v4().to_string();
-    beneath::write_atomic(&path, format!("{id}\n").as_bytes())?;
+    beneath::write_atomic(path, format!("{id}\n").as_bytes())?;
     Ok(id)
 }
 

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use super::disk::remove_synced;
 use super::instance::Instance;
 use crate::beneath;
-use crate::error::{NfioError, Result};
+use crate::error::{NfioError, Result, one_line};
 
 const FILE: &str = "last_error";
 
@@ -17,7 +17,7 @@ pub(super) fn note<T>(instance: &Instance, operation: &str, outcome: Result<T>) 
     let noted = match &outcome {
         Ok(_) => remove_synced(&instance.private(FILE)),
         Err(error) => {
-            tracing::warn!("{operation} of {instance} failed: {error}");
+            tracing::warn!("{operation} of {instance} failed: {}", one_line(&error.to_string()));
             beneath::write_atomic(&instance.private(FILE), text(operation, error).as_bytes())
         }
     };

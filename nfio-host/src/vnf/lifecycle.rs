@@ -111,14 +111,7 @@ impl VnfsOperations {
             wanted: Wanted::Running,
             restart: spec.boot.restart,
             configured: None,
-            guest: Guest {
-                labels: spec.labels.clone(),
-                id: String::new(),
-                name: spec.name.clone(),
-                host: spec.host.clone(),
-                user: spec.user.clone(),
-                image: spec.image.clone(),
-            },
+            guest: Guest::of(&spec),
         };
         // Before the driver is called: a guest that exists is always known.
         instance.set_record(record.clone())?;
@@ -240,6 +233,8 @@ impl VnfsOperations {
     fn forget(&self, instance: &Instance) -> Result<()> {
         let record = instance.deployed()?;
         tracing::warn!("the guest {} of {instance} on {} is forgotten", record.guest.id, record.guest.host);
+        // Should the guest still be there after all, the next one must not be mistaken for it.
+        instance.renew_id()?;
         instance.clear_record()
     }
 

@@ -96,9 +96,16 @@ impl fmt::Display for Verb {
     }
 }
 
+/// An archiver pads what is shorter than its size with NULs: a restored verb ends in them, and they say nothing.
+fn without_padding(data: &[u8]) -> &[u8] {
+    let end = data.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    &data[..end]
+}
+
 /// Whether a write to a verb holds nothing but blank lines and comments.
 pub(super) fn says_nothing(data: &[u8]) -> bool {
-    data.split(|byte| *byte == b'\n')
+    without_padding(data)
+        .split(|byte| *byte == b'\n')
         .map(<[u8]>::trim_ascii)
         .all(|line| line.is_empty() || line.starts_with(b"#"))
 }
@@ -107,8 +114,9 @@ pub(super) fn says_nothing(data: &[u8]) -> bool {
 /// copying or restoring a tree runs nothing. Answers how many bytes are done; the errno only where the very first
 /// line that does something failed.
 pub(super) fn run_lines(data: &[u8], mut each: impl FnMut(&str) -> Result<()>) -> Result<usize> {
+    let padding = data.len() - without_padding(data).len();
     let mut done = 0;
-    for line in data.split_inclusive(|byte| *byte == b'\n') {
+    for line in without_padding(data).split_inclusive(|byte| *byte == b'\n') {
         let outcome = match std::str::from_utf8(line).map(str::trim) {
             Ok(word) if word.is_empty() || word.starts_with('#') => Ok(()),
             Ok(word) => each(word),
@@ -122,7 +130,7 @@ pub(super) fn run_lines(data: &[u8], mut each: impl FnMut(&str) -> Result<()>) -
             Err(_) => return Ok(done),
         }
     }
-    Ok(done)
+    Ok(done + padding)
 }
 
 #[cfg(test)]
@@ -152,7 +160,8 @@ mod tests {
 
     #[test]
     fn blank_lines_and_comments_say_nothing() {
-        assert!(says_nothing(b"") && says_nothing(b"\n # last: x\n\n#\n"));
+        assert!(says_nothing(b"") && says_nothing(b"\n # last: x\n\n#\n\0\0\0"));
+        assert_eq!(run_lines(b"# last: x\n\0\0", |_| unreachable!()).unwrap(), 12);
         assert!(!says_nothing(b"# a\nflush") && !says_nothing(b"flush"));
     }
 

@@ -204,7 +204,8 @@ impl Operations for Fake {
             _ => return Lane::Inline,
         };
         let key = format!("{}/{}", instance.name, file.path);
-        Lane::Bounded { key, width: 2, queue: 1, deadline, overdue: libc::EBUSY }
+        let width = if file.path == "late" { 1 } else { 2 };
+        Lane::Bounded { key, width, queue: 1, deadline, overdue: libc::EBUSY }
     }
     fn attributes(&self, _instance: Instance<'_>, file: &File) -> Result<Option<(u64, SystemTime)>> {
         match file.path.as_str() {

@@ -251,10 +251,18 @@ fn a_panic_answers_eio_and_the_mount_goes_on() {
 }
 
 #[test]
-fn poll_finds_files_ready() {
+fn poll_tells_a_change_from_what_was_read_last() {
     let bed = Bed::new();
     let file = File::open(bed.a("status")).unwrap();
-    let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
+    let ready = || {
+        let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLIN | PollFlags::POLLPRI)];
+        assert_eq!(poll(&mut fds, PollTimeout::from(5_000_u16)), Ok(1));
+        fds[0].revents().unwrap()
+    };
+    // The stand-in answers another text at each read, so whatever was read is out of date.
+    assert_eq!(ready(), PollFlags::POLLIN | PollFlags::POLLPRI | PollFlags::POLLERR);
+    let plain = File::open(bed.a("config/conf")).unwrap();
+    let mut fds = [PollFd::new(plain.as_fd(), PollFlags::POLLIN | PollFlags::POLLPRI)];
     assert_eq!(poll(&mut fds, PollTimeout::from(5_000_u16)), Ok(1));
     assert_eq!(fds[0].revents(), Some(PollFlags::POLLIN));
 }

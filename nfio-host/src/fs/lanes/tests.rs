@@ -135,7 +135,7 @@ fn a_running_call_past_its_deadline_is_answered_once_and_newcomers_fail_fast_unt
 }
 
 #[test]
-fn a_wide_lane_fails_fast_only_when_all_that_run_are_late() {
+fn a_wide_lane_fails_fast_only_when_all_its_places_are_late() {
     let lanes = Lanes::new();
     let late = hold(&lanes, rules(2, 0, LONG), 1);
     late.wait_begun();
@@ -146,8 +146,14 @@ fn a_wide_lane_fails_fast_only_when_all_that_run_are_late() {
     assert_eq!(quick(&lanes, rules(2, 0, LONG), || Ok(0)), Err(Errno::EAGAIN));
     fine.release();
     assert_eq!(fine.answer(), Ok(2));
+    assert_eq!(quick(&lanes, rules(2, 0, LONG), || Ok(0)), Ok(0), "a place is free");
+    let second = hold(&lanes, rules(2, 0, LONG), 3);
+    second.wait_begun();
+    after_long(&lanes);
+    assert_eq!(second.answer(), Err(Errno::ETIMEDOUT));
     assert_eq!(quick(&lanes, rules(2, 0, LONG), || Ok(0)), Err(Errno::EBUSY));
     late.release();
+    second.release();
 }
 
 #[test]

@@ -2,34 +2,49 @@
 //! whoever the guest's main process is: configuring a guest is the work of its root.
 
 use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::error::LibcontainerError;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{SigHandler, Signal, killpg, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, alarm};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{self, BufRead, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::caps::{self, Set};
 use super::executor::{GuestExecutor, Role};
-use super::helper::{Executed, answer, chain};
+use super::helper::{Executed, answer, chain, complain};
 use super::monitor::set_nonblocking;
 use super::process::Held;
+use super::remove::remove_tree;
 use super::seccomp;
-use super::state::{GuestDir, remove_tree};
+use super::spec::{UMASK, oom_score};
+use super::state::GuestDir;
 use crate::error::{HypervisorError, NfioError, Result};
 
 /// The most that is kept of each of a command's outputs.
 const CAP: usize = 2 << 20;
 
-/// `nfio oci exec DIR`.
-pub(super) fn main(dir: &GuestDir) -> ExitCode {
-    let told = match execute(dir) {
+/// What a guest can hold up (it may stop a process that is just joining it) ends this long after the limit.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How often a command is tried where libcontainer trips over itself.
+const TRIES: usize = 10;
+
+/// `nfio oci exec DIR SECONDS`.
+pub(super) fn main(dir: &GuestDir, limit: Duration) -> ExitCode {
+    if let Err(e) = set_alarm(limit + GRACE) {
+        // Without a bound it still does its work.
+        complain(&format!("a command runs without an alarm: {e}"));
+    }
+    let told = match execute(dir, limit) {
         Ok((exit_code, stdout, stderr)) => {
             let executed = Executed { exit_code, stdout: stdout.len(), stderr: stderr.len() };
             answer(Ok(executed), &[&stdout, &stderr])
@@ -40,7 +55,44 @@ pub(super) fn main(dir: &GuestDir) -> ExitCode {
     if told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn execute(dir: &GuestDir) -> Result<(i32, Vec<u8>, Vec<u8>)> {
+/// Ends this process, and whoever it is bringing into the guest, after that time.
+fn set_alarm(after: Duration) -> io::Result<()> {
+    // SAFETY: the handler makes system calls alone, which a handler may.
+    unsafe { signal(Signal::SIGALRM, SigHandler::Handler(on_alarm)) }?;
+    alarm::set(u32::try_from(after.as_secs()).unwrap_or(u32::MAX));
+    Ok(())
+}
+
+/// A process that the guest has stopped before it became the command still holds our output: it must go too.
+extern "C" fn on_alarm(_: libc::c_int) {
+    kill_children();
+    // SAFETY: ends this process without running anything else of it.
+    unsafe { libc::_exit(1) }
+}
+
+/// Nothing but system calls, as a signal handler calls it.
+fn kill_children() {
+    let mut text = [0u8; 512];
+    // SAFETY: the path ends in a NUL byte; read writes at most as many bytes as the array has; close and kill
+    // take integers. Our children's pids are theirs until we wait for them.
+    unsafe {
+        let children = libc::open(c"/proc/thread-self/children".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        let length = libc::read(children, text.as_mut_ptr().cast(), text.len());
+        libc::close(children);
+        let mut pid: libc::pid_t = 0;
+        for byte in text.iter().take(usize::try_from(length).unwrap_or(0)) {
+            if byte.is_ascii_digit() {
+                pid = pid.saturating_mul(10).saturating_add(libc::pid_t::from(byte - b'0'));
+            } else if pid > 0 {
+                libc::kill(pid, libc::SIGKILL);
+                pid = 0;
+            }
+        }
+    }
+}
+
+fn execute(dir: &GuestDir, limit: Duration) -> Result<(i32, Vec<u8>, Vec<u8>)> {
+    let end = Instant::now() + limit;
     let mut input = io::stdin().lock();
     let mut argv = Vec::new();
     input.read_until(b'\n', &mut argv)?;
@@ -58,36 +110,85 @@ fn execute(dir: &GuestDir) -> Result<(i32, Vec<u8>, Vec<u8>)> {
     let mut description =
         File::from(memfd_create(c"process", MFdFlags::MFD_CLOEXEC).map_err(io::Error::from)?);
     description.write_all(process.to_string().as_bytes())?;
-    let (in_reader, in_writer) = io::pipe()?;
-    let (out_reader, out_writer) = io::pipe()?;
-    let (err_reader, err_writer) = io::pipe()?;
     // A copy of libcontainer's state: it leaves a socket there for each command.
     let root = dir.join(&format!("exec.{}", std::process::id()));
     let state = root.join(&deployed.short);
     fs::create_dir_all(&state)?;
     fs::copy(dir.join("rc").join(&deployed.short).join("state.json"), state.join("state.json"))?;
-    let pid = ContainerBuilder::new(deployed.short.clone(), SyscallType::default())
-        .with_executor(GuestExecutor { role: Role::Command, filters })
-        .with_root_path(&root)
-        .map(|builder| builder.with_stdin(in_reader).with_stdout(out_writer).with_stderr(err_writer))
-        .and_then(|builder| {
-            let description = format!("/proc/self/fd/{}", description.as_raw_fd());
-            builder.as_tenant().with_detach(true).with_process(Some(description)).build()
-        });
+    let me = Held::open(std::process::id() as i32)?;
+    let (role, parent) = (Role::Command { init: init.as_fd().as_raw_fd() }, me.as_fd().as_raw_fd());
+    let executor = GuestExecutor { role, parent, filters };
+    let mut tried = 0;
+    let joined = loop {
+        tried += 1;
+        match join(&deployed.short, &root, &executor, &description) {
+            Err(e) if tried < TRIES && out_of_order(&e) => {
+                kill_children();
+                while waitpid(None, None).is_ok() {}
+            }
+            joined => break joined,
+        }
+    };
     // What it was needed for is done; what is left of it goes with the guest.
     let _ = remove_tree(&root);
     // A guest on its way out fails in many ways; it gets a moment to be gone.
-    let pid = pid.map_err(|e| match init.ended_within(Duration::from_millis(200)) {
-        false => failed(format!("{}: {}", deployed.spec.name, chain(&e))),
-        true => not_running(&deployed.spec.name),
-    })?;
-    let pumped = pump(&Held::open(pid.as_raw())?, (in_writer, stdin), out_reader, err_reader)?;
-    let code = match waitpid(Pid::from_raw(pid.as_raw()), None).map_err(io::Error::from)? {
+    let Joined { pid, stdin: in_writer, stdout, stderr } =
+        joined.map_err(|e| match init.ended_within(Duration::from_millis(200)) {
+            false => failed(format!("{}: {}", deployed.spec.name, chain(&e))),
+            true => not_running(&deployed.spec.name),
+        })?;
+    let command = Held::open(pid.as_raw())?;
+    let pumped = pump(&command, (in_writer, stdin), stdout, stderr, end)?;
+    let Some(pumped) = pumped else {
+        // Its process group, which it leads: not yet waited for, its number is nobody else's.
+        let _ = killpg(pid, Signal::SIGKILL);
+        command.signal(Signal::SIGKILL)?;
+        let limit = limit.as_secs();
+        return Err(failed(format!(
+            "{}: the command was killed, it took longer than {limit} s: start long work in the background",
+            deployed.spec.name
+        )));
+    };
+    let code = match waitpid(pid, None).map_err(io::Error::from)? {
         WaitStatus::Exited(_, code) => code,
         WaitStatus::Signaled(_, signal, _) => 128 + signal as i32,
         other => return Err(failed(format!("the command ended strangely: {other:?}"))),
     };
     Ok((code, pumped.0, pumped.1))
+}
+
+/// A process that has joined the guest and become the command.
+struct Joined {
+    pid: Pid,
+    stdin: PipeWriter,
+    stdout: PipeReader,
+    stderr: PipeReader,
+}
+
+fn join(
+    short: &str,
+    root: &Path,
+    executor: &GuestExecutor,
+    description: &File,
+) -> Result<Joined, LibcontainerError> {
+    let pipe = || io::pipe().map_err(LibcontainerError::OtherIO);
+    let ((in_reader, stdin), (stdout, out_writer), (stderr, err_writer)) = (pipe()?, pipe()?, pipe()?);
+    let description = format!("/proc/self/fd/{}", description.as_raw_fd());
+    let pid = ContainerBuilder::new(short.into(), SyscallType::default())
+        .with_executor(executor.clone())
+        .with_root_path(root)
+        .map(|builder| builder.with_stdin(in_reader).with_stdout(out_writer).with_stderr(err_writer))?
+        .as_tenant()
+        .with_detach(true)
+        .with_process(Some(description))
+        .build()?;
+    Ok(Joined { pid: Pid::from_raw(pid.as_raw()), stdin, stdout, stderr })
+}
+
+/// Whether libcontainer was overtaken by itself: two of its processes report to a third, which takes the second
+/// report for the first. The command has not been let go yet, so it can be tried again.
+fn out_of_order(error: &LibcontainerError) -> bool {
+    chain(error).contains("unexpected message")
 }
 
 /// The guest's own process description with another command, as the guest's root.
@@ -97,9 +198,14 @@ fn process(dir: &GuestDir, argv: Vec<String>) -> Result<(Value, bool)> {
     let privileged = config["linux"]["readonlyPaths"].is_null();
     let mut process = config["process"].take();
     process["args"] = json!(argv);
-    process["user"] = json!({"uid": 0, "gid": 0});
-    // Out of memory, the command ends before what the guest is there for.
-    process["oomScoreAdj"] = json!(300);
+    if process["user"]["uid"] != json!(0) {
+        let env = process["env"].as_array_mut().ok_or_else(|| failed("config.json has no env".into()))?;
+        env.retain(|word| !word.as_str().is_some_and(|word| word.starts_with("HOME=")));
+        env.push(json!("HOME=/root"));
+    }
+    process["user"] = json!({"uid": 0, "gid": 0, "umask": UMASK});
+    // Out of memory, the command ends before what the guest is there for. Less than it has takes a capability.
+    process["oomScoreAdj"] = json!(oom_score()?.max(300));
     Ok((process, privileged))
 }
 
@@ -109,14 +215,15 @@ fn capabilities(process: &Value) -> Result<Set> {
     caps::names(&names, "config.json")
 }
 
-/// Feeds and drains the command until it has ended. What it left running in the background may hold its
+/// Feeds and drains the command until it has ended; None where it has not by `end`. What it left running in the background may hold its
 /// output open: that is not waited for.
 fn pump(
     command: &Held,
     (stdin, bytes): (PipeWriter, Vec<u8>),
     stdout: PipeReader,
     stderr: PipeReader,
-) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    end: Instant,
+) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
     set_nonblocking(stdin.as_fd())?;
     let mut stdin = Some(stdin);
     let mut left = &bytes[..];
@@ -140,13 +247,18 @@ fn pump(
         }
         if ended {
             let [stdout, stderr] = outputs;
-            return Ok((stdout.kept, stderr.kept));
+            return Ok(Some((stdout.kept, stderr.kept)));
+        }
+        let left_time = end.saturating_duration_since(Instant::now());
+        if left_time.is_zero() {
+            return Ok(None);
         }
         let mut wanted = vec![PollFd::new(command.as_fd(), PollFlags::POLLIN)];
         wanted.extend(stdin.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)));
         let open = outputs.iter().filter_map(|output| output.pipe.as_ref());
         wanted.extend(open.map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
-        match poll(&mut wanted, PollTimeout::NONE) {
+        let timeout = PollTimeout::try_from(left_time.as_millis() + 1).unwrap_or(PollTimeout::MAX);
+        match poll(&mut wanted, timeout) {
             Err(e) if e != Errno::EINTR => return Err(e.into()),
             _ => {}
         }

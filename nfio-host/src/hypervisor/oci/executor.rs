@@ -4,6 +4,7 @@
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{AccessFlags, access, execv};
 use seccompiler::BpfProgram;
@@ -18,14 +19,17 @@ pub(super) enum Role {
     /// Its first process. The descriptor is close-on-exec: it ends silently when the program runs, and
     /// carries the reason when it cannot.
     Init(RawFd),
-    /// A command in it: failures are its exit code and stderr, as in a shell.
-    Command,
+    /// A command in it: failures are its exit code and stderr, as in a shell. The descriptor is a pidfd of
+    /// the guest's first process, whose namespaces were joined by its pid.
+    Command { init: RawFd },
 }
 
 /// Installs the filters and becomes the program.
 #[derive(Clone)]
 pub(super) struct GuestExecutor {
     pub(super) role: Role,
+    /// A pidfd of the process that starts this one.
+    pub(super) parent: RawFd,
     pub(super) filters: Vec<BpfProgram>,
 }
 
@@ -37,6 +41,11 @@ struct Failure {
 impl GuestExecutor {
     /// Answers only where the program cannot run.
     fn run(&self, spec: &Spec) -> Failure {
+        if let Role::Command { init } = self.role
+            && has_ended(init)
+        {
+            return Failure::new(126, "the guest has just ended");
+        }
         let args = arguments(spec);
         let candidates = match candidates(args) {
             Ok(found) => found,
@@ -44,8 +53,9 @@ impl GuestExecutor {
         };
         let argv: Result<Vec<CString>, _> = args.iter().map(|arg| CString::new(arg.as_str())).collect();
         let Ok(argv) = argv else { return Failure::new(126, "an argument holds a NUL byte") };
-        // Ignored signals stay ignored over exec; Rust's runtime and the monitor ignore these for themselves.
-        for ignored in [Signal::SIGPIPE, Signal::SIGHUP, Signal::SIGTERM] {
+        // Ignored signals stay ignored over exec: Rust's runtime and the monitor ignore some for themselves,
+        // whoever started nfio (nohup, a shell's `&`) may have ignored others.
+        for ignored in Signal::iterator().filter(|s| ![Signal::SIGKILL, Signal::SIGSTOP].contains(s)) {
             // SAFETY: the default action is no handler; nothing else runs in this process.
             if let Err(e) = unsafe { signal(ignored, SigHandler::SigDfl) } {
                 return Failure::new(126, format!("{ignored} cannot be reset: {e}"));
@@ -75,7 +85,7 @@ impl Executor for GuestExecutor {
                 // Nobody else could be told about a report that cannot be written.
                 let _ = nix::unistd::write(report, failure.message.as_bytes());
             }
-            Role::Command => {
+            Role::Command { .. } => {
                 let _ = writeln!(io::stderr(), "{}", failure.message);
             }
         }
@@ -84,10 +94,18 @@ impl Executor for GuestExecutor {
     }
 
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        let refuse = |why: &str| Err(ExecutorValidationError::ArgValidationError(why.into()));
+        // Without its monitor a guest would run with nobody to record its end or drain its output; without its
+        // helper a command would wait for ever to be let go.
+        if let Err(e) = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL) {
+            return refuse(e.desc());
+        }
+        // The signal is for deaths to come; and this process holds its own end of every channel open, so that
+        // it would notice nothing.
+        if has_ended(self.parent) {
+            return refuse("the process that started this one is gone");
+        }
         let Role::Init(_) = self.role else { return Ok(()) };
-        // Without its monitor a guest would run with nobody to record its end or drain its output.
-        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
-            .map_err(|e| ExecutorValidationError::ArgValidationError(e.to_string()))?;
         candidates(arguments(spec))
             .map(drop)
             .map_err(|failure| ExecutorValidationError::ArgValidationError(failure.message))
@@ -98,6 +116,15 @@ impl Failure {
     fn new(code: i32, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
+}
+
+/// Whether the process of this pidfd has ended. A guest that lives after its namespaces were joined by pid had that
+/// pid all along; else the pid may be a process of the host by now, and the namespaces the host's.
+fn has_ended(pidfd: RawFd) -> bool {
+    // SAFETY: the helper opened this descriptor for us and keeps it open until exec.
+    let pidfd = unsafe { BorrowedFd::borrow_raw(pidfd) };
+    let mut wanted = [PollFd::new(pidfd, PollFlags::POLLIN)];
+    !poll(&mut wanted, PollTimeout::ZERO).is_ok_and(|ready| ready == 0)
 }
 
 fn arguments(spec: &Spec) -> &[String] {

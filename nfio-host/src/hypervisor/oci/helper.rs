@@ -4,16 +4,18 @@
 //! | | stdin | stdout |
 //! |---|---|---|
 //! | `oci run DIR` | [`Prepared`] as JSON | one line: [`Started`] or [`Failed`] |
-//! | `oci exec DIR` | argv as a line of JSON, then the command's stdin | a line: [`Executed`] or [`Failed`], then the command's stdout and stderr |
+//! | `oci exec DIR SECONDS` | argv as a line of JSON, then the command's stdin | a line: [`Executed`] or [`Failed`], then the command's stdout and stderr |
 
 use serde::{Deserialize, Serialize};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
+use super::binary::Binary;
 use super::state::GuestDir;
 use super::{exec, monitor};
 use crate::error::{HypervisorError, NfioError, Result};
@@ -51,9 +53,14 @@ enum Answer<T> {
 pub fn helper_main(args: &[OsString]) -> ExitCode {
     // SAFETY: closes descriptors that this program has not made and nothing in it refers to.
     unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    // Named after the descriptor that it was executed from, it would be a riddle in every list of processes.
+    let _ = nix::sys::prctl::set_name(c"nfio-oci");
+    let seconds = |text: &OsString| text.to_str()?.parse().ok().map(Duration::from_secs);
     match args {
         [what, dir] if what == "run" => monitor::main(GuestDir::new(dir)),
-        [what, dir] if what == "exec" => exec::main(&GuestDir::new(dir)),
+        [what, dir, limit] if what == "exec" && seconds(limit).is_some() => {
+            exec::main(&GuestDir::new(dir), seconds(limit).unwrap_or_default())
+        }
         _ => {
             eprintln!("nfio oci is not for people: nfio calls it itself for guests of the driver Oci");
             ExitCode::from(2)
@@ -62,17 +69,24 @@ pub fn helper_main(args: &[OsString]) -> ExitCode {
 }
 
 /// Starts a monitor and waits until its guest runs.
-pub(super) fn run(helper: &Path, dir: &GuestDir, prepared: &Prepared) -> Result<Started> {
+pub(super) fn run(helper: &Binary, dir: &GuestDir, prepared: &Prepared) -> Result<Started> {
     let input = serde_json::to_vec(prepared).map_err(|e| lost(&e.to_string()))?;
-    let (started, _) = talk(helper, "run", dir, &[&input])?;
+    let (started, _) = talk(helper, &["run".as_ref(), dir.path().as_ref()], dir, &[&input])?;
     Ok(started)
 }
 
-/// Runs a command in a guest.
-pub(super) fn execute(helper: &Path, dir: &GuestDir, execution: &Execution) -> Result<Output> {
+/// Runs a command in a guest, for as long as `limit`.
+pub(super) fn execute(
+    helper: &Binary,
+    dir: &GuestDir,
+    execution: &Execution,
+    limit: Duration,
+) -> Result<Output> {
     let mut argv = serde_json::to_vec(&execution.argv).map_err(|e| lost(&e.to_string()))?;
     argv.push(b'\n');
-    let (executed, mut rest): (Executed, _) = talk(helper, "exec", dir, &[&argv, &execution.stdin])?;
+    let limit = limit.as_secs().to_string();
+    let words = ["exec".as_ref(), dir.path().as_ref(), limit.as_ref()];
+    let (executed, mut rest): (Executed, _) = talk(helper, &words, dir, &[&argv, &execution.stdin])?;
     if rest.len() != executed.stdout + executed.stderr {
         return Err(lost("its answer is cut off"));
     }
@@ -81,8 +95,8 @@ pub(super) fn execute(helper: &Path, dir: &GuestDir, execution: &Execution) -> R
 }
 
 fn talk<T: for<'a> Deserialize<'a>>(
-    helper: &Path,
-    what: &str,
+    helper: &Binary,
+    words: &[&OsStr],
     dir: &GuestDir,
     input: &[&[u8]],
 ) -> Result<(T, Vec<u8>)> {
@@ -92,9 +106,11 @@ fn talk<T: for<'a> Deserialize<'a>>(
         .mode(0o600)
         .open(dir.join("helper.log"))
         .map_err(|e| lost(&format!("{}: {e}", dir.join("helper.log").display())))?;
-    let mut child = Command::new(helper)
-        .args(["oci", what])
-        .arg(dir.path())
+    let helper = helper.path().map_err(|e| lost(&e.to_string()))?;
+    let mut child = Command::new(&helper)
+        .arg0("nfio")
+        .arg("oci")
+        .args(words)
         .env_clear()
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .current_dir("/")
@@ -147,6 +163,11 @@ pub(super) fn answer<T: Serialize>(result: Result<T>, bytes: &[&[u8]]) -> io::Re
     stdout.write_all(&line)?;
     bytes.iter().try_for_each(|part| stdout.write_all(part))?;
     stdout.flush()
+}
+
+/// A line for helper.log. What cannot be written there (a full disk) is lost: nothing may depend on it.
+pub(super) fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// The sentence of an error with all its causes.

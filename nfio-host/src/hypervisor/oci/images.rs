@@ -4,12 +4,12 @@
 use nix::errno::Errno;
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::inside::beneath;
-use super::state::remove_tree;
+use super::remove::remove_tree;
 use super::unpack::unpack;
 use crate::error::{HypervisorError, NfioError, Result, VnfConfigurationError};
 
@@ -42,7 +42,9 @@ impl Images {
                 self.dir.display()
             )));
         }
-        if name.contains('\0') || path.components().any(|c| c.as_os_str() == "..") {
+        // `.` and `/` would be all images, or the whole machine.
+        let nothing = !path.components().any(|c| matches!(c, std::path::Component::Normal(_)));
+        if nothing || name.contains('\0') || path.components().any(|c| c.as_os_str() == "..") {
             return Err(NfioError::configuration(format!(
                 "machine/vm.image: {name:?} is no name of an image"
             )));
@@ -69,7 +71,10 @@ impl Images {
         let tar = format!("{name}.tar");
         for candidate in [name, &tar] {
             let opened = if Path::new(candidate).is_absolute() {
-                File::open(candidate).map(OwnedFd::from).map_err(|e| errno(&e))
+                // A fifo must not hold the verb up.
+                let mut options = File::options();
+                let opened = options.read(true).custom_flags(libc::O_NONBLOCK).open(candidate);
+                opened.map(OwnedFd::from).map_err(|e| errno(&e))
             } else {
                 beneath(&self.dir, Path::new(candidate))
             };
@@ -85,9 +90,10 @@ impl Images {
                 Err(e) => return Err(deploy(format!("the image {candidate} cannot be opened: {e}"))),
             }
         }
-        let dir = self.dir.display();
+        let place =
+            if Path::new(name).is_absolute() { String::new() } else { format!(" in {}", self.dir.display()) };
         Err(deploy(format!(
-            "there is no image {name} (a directory, or {tar}) in {dir}: put one there, or correct machine/vm.image"
+            "there is no image {name} (a directory, or {tar}){place}: put one there, or correct machine/vm.image"
         )))
     }
 
@@ -156,7 +162,10 @@ mod tests {
         std::os::unix::fs::symlink("/etc", dir.path().join("images/out")).unwrap();
         assert!(images.find("fw", false).unwrap().ends_with("images/fw"));
         assert_eq!(images.find("", false).unwrap_err().code(), 713);
-        assert_eq!(images.find("../x", false).unwrap_err().code(), 720);
+        for name in ["../x", ".", "./.", "fw/.."] {
+            assert_eq!(images.find(name, false).unwrap_err().code(), 720, "{name}");
+        }
+        assert_eq!(images.find("/", true).unwrap_err().code(), 720);
         assert_eq!(images.find("out", false).unwrap_err().code(), 705);
         let absolute = dir.path().join("images/fw");
         assert_eq!(images.find(absolute.to_str().unwrap(), false).unwrap_err().code(), 720);

@@ -28,13 +28,7 @@ impl Inside {
             .flags(flags | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         let path = if path.as_os_str().is_empty() { Path::new("/") } else { path };
-        loop {
-            match openat2(&self.0, path, how) {
-                // The kernel asks to be asked again when a rename went by while it looked.
-                Err(Errno::EAGAIN) => {}
-                other => return other,
-            }
-        }
+        patiently(|| openat2(&self.0, path, how))
     }
 
     /// Opens a directory inside; it and those on the way are made (0755) where they are missing.
@@ -131,12 +125,14 @@ pub(super) fn beneath(dir: &Path, name: &Path) -> nix::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    loop {
-        match openat2(&dir, name, how) {
-            Err(Errno::EAGAIN) => {}
-            other => return other,
-        }
-    }
+    patiently(|| openat2(&dir, name, how))
+}
+
+/// The kernel asks to be asked again when a rename went by while it went up by a `..`. Not for ever: a guest
+/// can rename all day.
+fn patiently(open: impl Fn() -> nix::Result<OwnedFd>) -> nix::Result<OwnedFd> {
+    let mut tries = (0..1000).map(|_| open());
+    tries.find(|tried| !matches!(tried, Err(Errno::EAGAIN))).unwrap_or(Err(Errno::EAGAIN))
 }
 
 #[cfg(test)]

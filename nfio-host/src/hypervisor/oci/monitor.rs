@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use super::cgroup::Cgroup;
 use super::executor::{GuestExecutor, Role};
-use super::helper::{Started, answer, chain};
+use super::helper::{Started, answer, chain, complain};
 use super::inside::Inside;
 use super::lease::{Subnet, acquire};
 use super::log::{CAP, Log};
@@ -51,7 +51,7 @@ pub(super) fn main(dir: GuestDir) -> ExitCode {
     // nfio may have gone meanwhile (kill -9): the guest goes on, and nobody is there to be told.
     let _ = answer(Ok(Started { pid: guest.init.pid() }), &[]);
     if let Err(e) = detach_output() {
-        eprintln!("the monitor keeps its output open: {e}");
+        complain(&format!("the monitor keeps its output open: {e}"));
     }
     guest.watch(&dir);
     ExitCode::SUCCESS
@@ -74,6 +74,7 @@ struct Guest {
     address: Ipv4Addr,
     output: PipeReader,
     log: Log,
+    log_lost: bool,
 }
 
 /// Starts the guest, or leaves nothing of the attempt.
@@ -145,7 +146,9 @@ fn start(dir: &GuestDir, deployed: Deployed, prepared: &Prepared, cgroup: &Cgrou
     // A program that is not root opens /dev/stdout by name: it must own what is behind it.
     nix::unistd::fchown(&writer, Some(uid.into()), Some(gid.into()))
         .map_err(|e| step("its output cannot be handed over", &e))?;
-    let executor = GuestExecutor { role: Role::Init(report.as_raw_fd()), filters };
+    let me = Held::open(std::process::id() as i32)?;
+    let executor =
+        GuestExecutor { role: Role::Init(report.as_raw_fd()), parent: me.as_fd().as_raw_fd(), filters };
     fs::create_dir_all(dir.join("rc"))?;
     let (null, stdout) = (File::open("/dev/null")?, writer.try_clone()?);
     let container = ContainerBuilder::new(deployed.short.clone(), SyscallType::default())
@@ -174,7 +177,7 @@ fn start(dir: &GuestDir, deployed: Deployed, prepared: &Prepared, cgroup: &Cgrou
     if !why.is_empty() {
         return Err(start_error(format!("{}: {why}", spec.name)));
     }
-    Ok(Guest { deployed, init, address, output, log })
+    Ok(Guest { deployed, init, address, output, log, log_lost: false })
 }
 
 fn created(container: &Container) -> Result<Held> {
@@ -194,11 +197,11 @@ impl Guest {
         };
         let cleared = residue::clear(dir, Some(&exited));
         if let Err(e) = cleared {
-            eprintln!("{}: clearing up failed: {e}", self.deployed.spec.name);
+            complain(&format!("{}: clearing up failed: {e}", self.deployed.spec.name));
         }
         match Cgroup::of(&self.deployed.short) {
             Ok(cgroup) => cgroup.leave_as_monitor(),
-            Err(e) => eprintln!("{}: {e}", self.deployed.spec.name),
+            Err(e) => complain(&format!("{}: {e}", self.deployed.spec.name)),
         }
     }
 
@@ -233,10 +236,15 @@ impl Guest {
             match self.output.read(&mut buffer) {
                 Ok(0) => return Ok(false),
                 Ok(n) => {
-                    // A full disk costs the guest its log, not its life.
-                    if let Err(e) = self.log.append(&buffer[..n]) {
-                        eprintln!("{}: the log cannot be written: {e}", self.deployed.spec.name);
+                    // A full disk costs the guest its log, not its life. Said once: the guest decides how
+                    // often this happens.
+                    let logged = self.log.append(&buffer[..n]);
+                    if let Err(e) = &logged
+                        && !self.log_lost
+                    {
+                        complain(&format!("{}: the log cannot be written: {e}", self.deployed.spec.name));
                     }
+                    self.log_lost = logged.is_err();
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

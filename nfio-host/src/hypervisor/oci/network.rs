@@ -5,11 +5,12 @@ use futures_util::TryStreamExt;
 use nix::net::if_::if_nametoindex;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
-use std::fs::File;
+use std::fs::{self, File};
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
+use std::path::Path;
 
 use super::lease::{Subnet, lock};
 use super::state::NetworkSettings;
@@ -120,11 +121,27 @@ async fn bridge(handle: &Handle, name: &str, subnet: Subnet) -> io::Result<u32> 
     let message = LinkBridge::new(name).address(mac(subnet.gateway())).build();
     said("making", name, handle.link().add(message).execute().await)?;
     let bridge = index(name)?;
+    // Guests may send router advertisements: the host must not take one of them for its router.
+    deaf(name)?;
     let message: LinkMessage = LinkMessageBuilder::<LinkUnspec>::new().index(bridge).alias(OURS).up().build();
     said("raising", name, handle.link().set(message).execute().await)?;
     let add = handle.address().add(bridge, gateway, subnet.prefix);
     said("addressing", name, add.execute().await)?;
     Ok(bridge)
+}
+
+/// Keeps the host from configuring itself by what it hears on that interface.
+fn deaf(name: &str) -> io::Result<()> {
+    let conf = Path::new("/proc/sys/net/ipv6/conf").join(name);
+    for key in ["accept_ra", "accept_redirects", "autoconf"] {
+        match fs::write(conf.join(key), "0") {
+            // A kernel without IPv6.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(io::Error::other(format!("{key} of the interface {name}: {e}"))),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
 }
 
 /// The hardware address that goes with an address: a guest that comes back is found by its neighbours at once.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use super::cgroup::Cgroup;
 use super::lease;
 use super::network;
-use super::state::{Exited, GuestDir, Running, remove_tree};
+use super::remove::remove_tree;
+use super::state::{Exited, GuestDir, Running};
 
 /// How long a killed guest may take to be gone and recorded.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -17,11 +18,16 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 const GLANCE: Duration = Duration::from_millis(20);
 
 /// Records the end and removes processes, control groups, link and libcontainer's state. Repeatable: every
-/// step takes what is not there for done.
+/// step takes what is not there for done. A record that cannot be written (the guest has filled the disk) keeps
+/// nothing else from going.
 pub(super) fn clear(dir: &GuestDir, exited: Option<&Exited>) -> io::Result<()> {
-    if let Some(exited) = exited {
-        dir.write_exited(exited)?;
-    }
+    let recorded = exited.map_or(Ok(()), |exited| dir.write_exited(exited));
+    take_away(dir).and(recorded)?;
+    // Last: as long as it is there, somebody still has this to do.
+    dir.forget_running()
+}
+
+fn take_away(dir: &GuestDir) -> io::Result<()> {
     if let Some(deployed) = dir.deployed()? {
         let cgroup = Cgroup::of(&deployed.short)?.remove();
         network::unwire(&deployed.network, &deployed.short)?;
@@ -34,8 +40,7 @@ pub(super) fn clear(dir: &GuestDir, exited: Option<&Exited>) -> io::Result<()> {
             remove_tree(&entry.path())?;
         }
     }
-    // Last: as long as it is there, somebody still has this to do.
-    dir.forget_running()
+    Ok(())
 }
 
 /// Waits until the monitor of a guest that has ended (or been told to) has cleared up; does it in the place
@@ -45,6 +50,9 @@ pub(super) fn settle(dir: &GuestDir) -> io::Result<()> {
     if let Some(running) = dir.running()? {
         // Nobody saw how it ended.
         clear(dir, Some(&Exited::now(None, None, &running.address)))?;
+    } else if dir.join("rc").exists() {
+        // A start that was cut off before it could record anything.
+        clear(dir, None)?;
     }
     dir.deployed()?.map_or(Ok(()), |deployed| {
         Cgroup::of(&deployed.short)?.remove_monitor();
@@ -54,6 +62,12 @@ pub(super) fn settle(dir: &GuestDir) -> io::Result<()> {
 
 /// Kills a guest that runs, frozen or not, and waits until it is cleared up.
 pub(super) fn kill(dir: &GuestDir, running: &Running) -> io::Result<()> {
+    end_it(dir, running)?;
+    settle(dir)
+}
+
+/// Kills a guest and waits until its monitor has done what it can.
+fn end_it(dir: &GuestDir, running: &Running) -> io::Result<()> {
     if let Some(init) = running.init.hold()? {
         init.signal(Signal::SIGKILL)?;
         if let Some(deployed) = dir.deployed()? {
@@ -69,10 +83,10 @@ pub(super) fn kill(dir: &GuestDir, running: &Running) -> io::Result<()> {
         }
     }
     if let Some(monitor) = running.monitor.hold()? {
-        // It has the rest to do; settle sees whether it has.
+        // It has the rest to do; whoever takes its lock sees whether it has.
         monitor.ended_within(PATIENCE);
     }
-    settle(dir)
+    Ok(())
 }
 
 /// Removes a guest whatever state it is in.
@@ -81,7 +95,7 @@ pub(super) fn remove(dir: &GuestDir) -> io::Result<()> {
     let _no_monitor = loop {
         // Also that of a start under way whose nfio did not live to see it.
         if let Some(running) = dir.running()? {
-            kill(dir, &running)?;
+            end_it(dir, &running)?;
         }
         match dir.lock(GLANCE) {
             Ok(lock) => break lock,

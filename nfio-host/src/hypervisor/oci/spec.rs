@@ -17,6 +17,9 @@ use super::sysctl::Sysctls;
 use crate::error::{HypervisorError, NfioError, Result};
 use crate::hypervisor::{GuestSpec, Prepared};
 
+/// What a guest's programs begin with, whatever nfio was started with.
+pub(super) const UMASK: u32 = 0o022;
+
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Where an image may say what it runs: one word of the command line per line.
 const COMMAND_FILE: &str = "/etc/nfio/command";
@@ -119,8 +122,10 @@ pub(super) fn config(
             "terminal": false,
             "cwd": "/",
             "args": arguments(spec, prepared, inside)?,
-            "env": env(spec, prepared)?,
-            "user": {"uid": uid, "gid": gid},
+            "env": env(spec, prepared, &home(inside, uid))?,
+            "user": {"uid": uid, "gid": gid, "umask": UMASK},
+            // A service that is kept from the kernel's memory killer must not hand that on to its guests.
+            "oomScoreAdj": oom_score()?.max(0),
             "noNewPrivileges": !spec.boot.privileged,
             "capabilities": {"bounding": caps, "effective": caps, "permitted": caps, "inheritable": [], "ambient": []},
         },
@@ -157,12 +162,34 @@ fn mounts(privileged: bool) -> Value {
     ])
 }
 
-fn env(spec: &GuestSpec, prepared: &Prepared) -> Result<Vec<String>> {
-    let mut env = BTreeMap::from([("PATH", PATH), ("HOSTNAME", hostname(spec))]);
+/// This process's weight for the kernel's memory killer.
+pub(super) fn oom_score() -> io::Result<i32> {
+    fs::read_to_string("/proc/self/oom_score_adj")?.trim().parse().map_err(io::Error::other)
+}
+
+/// The user's home, as the image's /etc/passwd tells it. Asked here and not left to libcontainer: it would ask
+/// the C library, inside the guest, and that loads what the guest's nsswitch.conf names into a process of ours.
+fn home(inside: &Inside, uid: u32) -> String {
+    let passwd = inside.read(Path::new("/etc/passwd"), 1 << 20).ok().flatten().unwrap_or_default();
+    let uid = uid.to_string();
+    let home = passwd.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        (fields.get(2) == Some(&uid.as_str())).then(|| fields.get(5).copied().unwrap_or_default())
+    });
+    let fallback = if uid == "0" { "/root" } else { "/" };
+    home.filter(|home| home.starts_with('/') && !home.contains('\0')).unwrap_or(fallback).into()
+}
+
+fn env(spec: &GuestSpec, prepared: &Prepared, home: &str) -> Result<Vec<String>> {
+    let mut env = BTreeMap::from([("PATH", PATH), ("HOSTNAME", hostname(spec)), ("HOME", home)]);
     env.extend(spec.boot.env.iter().map(|(key, value)| (key.as_str(), value.as_str())));
     for (key, value) in &prepared.env {
         environment(key, value)?;
         env.insert(key, value);
+    }
+    // Empty it would be looked up after all.
+    if env.get("HOME").is_some_and(|set| set.is_empty()) {
+        env.insert("HOME", home);
     }
     Ok(env.into_iter().map(|(key, value)| format!("{key}={value}")).collect())
 }
@@ -225,8 +252,21 @@ mod tests {
         let mut spec = spec();
         spec.boot.env.insert("A".into(), "boot".into());
         let prepared = Prepared { env: vec![("A".into(), "type".into())], ..Prepared::default() };
-        let env = env(&spec, &prepared).unwrap();
+        let env = env(&spec, &prepared, "/root").unwrap();
         assert!(env.contains(&"A=type".to_owned()) && env.iter().any(|e| e.starts_with("PATH=")));
         assert!(env.contains(&"HOSTNAME=fw-a".to_owned()));
+        spec.boot.env.insert("HOME".into(), String::new());
+        assert!(super::env(&spec, &prepared, "/h").unwrap().contains(&"HOME=/h".to_owned()));
+    }
+
+    #[test]
+    fn home_is_what_the_images_passwd_says_and_never_empty() {
+        let root = tempfile::tempdir().unwrap();
+        let inside = Inside::open(root.path()).unwrap();
+        assert_eq!((home(&inside, 0), home(&inside, 7)), ("/root".into(), "/".into()));
+        let passwd = b"root:x:0:0::/:/bin/sh\nbroken\na:x:7:7::/home/a:\nb:x:8:8:::\nc:x:9:9::relative:\n";
+        inside.write(Path::new("/etc/passwd"), 0o644, passwd).unwrap();
+        assert_eq!((home(&inside, 0), home(&inside, 7)), ("/".into(), "/home/a".into()));
+        assert_eq!((home(&inside, 8), home(&inside, 9)), ("/".into(), "/".into()));
     }
 }

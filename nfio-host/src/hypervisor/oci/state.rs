@@ -28,7 +28,8 @@ use crate::hypervisor::GuestSpec;
 #[derive(Debug, Clone)]
 pub(super) struct GuestDir(PathBuf);
 
-/// What was deployed.
+/// What was deployed. The paths in it (the image, the log in `spec`) are absolute: a ROOT that is moved takes
+/// its guests' directories along, but they point to the old place until they are deployed anew.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Deployed {
     pub(super) spec: GuestSpec,
@@ -150,14 +151,6 @@ impl GuestDir {
 /// Removes a file; one that is not there is no error.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
-}
-
-/// Removes a tree; one that is not there is no error.
-pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }

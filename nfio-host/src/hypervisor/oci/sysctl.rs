@@ -6,7 +6,7 @@ use nix::sched::{CloneFlags, setns};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use crate::error::{NfioError, Result};
@@ -30,13 +30,30 @@ pub(super) struct Sysctls {
     pub(super) ipc: BTreeMap<String, String>,
     net: BTreeMap<PathBuf, String>,
     forwarding: BTreeMap<PathBuf, String>,
+    /// What the type needs of IPv6, on a kernel without.
+    pub(super) left_out: Vec<String>,
 }
 
 impl Sysctls {
     /// What the type needs and boot.conf asks for; boot.conf wins.
     pub(super) fn of(spec: &GuestSpec) -> Result<Self> {
+        Self::on(spec, Path::new("/proc/sys/net/ipv6/conf").is_dir())
+    }
+
+    /// As [`of`](Self::of), for a kernel with or without IPv6.
+    fn on(spec: &GuestSpec, ipv6: bool) -> Result<Self> {
         let mut sysctls = Self::default();
         for (key, value) in spec.needs.sysctls.iter().chain(&spec.boot.sysctls) {
+            if !ipv6 && is_ipv6(key) {
+                // A type serves every kernel; what boot.conf asks for is meant for this one.
+                if spec.boot.sysctls.contains_key(key) {
+                    return Err(NfioError::configuration(format!(
+                        "the sysctl {key:?} cannot be set: this kernel has no IPv6; take it out of sysctls"
+                    )));
+                }
+                sysctls.left_out.push(key.clone());
+                continue;
+            }
             let words = words(key).ok_or_else(|| refused(key))?;
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let path = words.iter().collect::<PathBuf>();
@@ -82,6 +99,10 @@ impl Sysctls {
             self.net.iter().try_for_each(|(path, value)| write(path, value))
         })
     }
+}
+
+fn is_ipv6(key: &str) -> bool {
+    words(key).is_some_and(|words| words.len() > 2 && words[..2] == ["net", "ipv6"])
 }
 
 /// Runs `work` on a thread of its own in that network namespace; /proc/sys/net is the one of the thread that
@@ -136,11 +157,17 @@ mod tests {
             ("net.ipv4.conf.eth0/7.rp_filter".to_owned(), "0".to_owned()),
             ("kernel.shmmax".to_owned(), "65536".to_owned()),
         ]);
-        let sysctls = Sysctls::of(&spec).unwrap();
+        let sysctls = Sysctls::on(&spec, true).unwrap();
         assert!(sysctls.forwards());
         assert_eq!(sysctls.forwarding.len(), 2);
         assert!(sysctls.net.contains_key(&PathBuf::from("net/ipv4/conf/eth0.7/rp_filter")));
         assert!(sysctls.ipc.contains_key("kernel.shmmax"));
+        let sysctls = Sysctls::on(&spec, false).unwrap();
+        assert_eq!(sysctls.left_out, ["net/ipv6/conf/all/forwarding"]);
+        assert_eq!(sysctls.forwarding.len(), 1);
+        spec.boot.sysctls = BTreeMap::from([("net.ipv6.conf.all.forwarding".to_owned(), "1".to_owned())]);
+        let error = Sysctls::on(&spec, false).unwrap_err().to_string();
+        assert!(error.contains("net.ipv6.conf.all.forwarding") && error.contains("no IPv6"), "{error}");
         for key in [
             "kernel.panic",
             "vm.swappiness",

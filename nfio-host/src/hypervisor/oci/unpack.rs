@@ -5,12 +5,14 @@
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, futimens, mkdirat};
+use nix::sys::statvfs::fstatvfs;
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tar::{Archive, Entry, EntryType};
 
@@ -18,14 +20,24 @@ use super::inside::{Inside, parts};
 
 /// Unpacks `tar` into the directory `target`.
 pub(super) fn unpack(tar: impl Read, target: &Path) -> io::Result<()> {
+    // The guest's `/`, unless the tar says otherwise; the umask has no say.
+    std::fs::set_permissions(target, Permissions::from_mode(0o755))?;
     let inside = Inside::open(target)?;
     for entry in Archive::new(tar).entries()? {
-        let mut entry = entry?;
-        let path = entry.path()?.into_owned();
+        let mut entry = entry.map_err(no_tar)?;
+        let path = entry.path().map_err(no_tar)?.into_owned();
         unpack_entry(&inside, &path, &mut entry)
             .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
     }
     Ok(())
+}
+
+/// What the crate tar says of a file that is no tar quotes the file, and whoever named it may not read it.
+fn no_tar(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(_) => error,
+        None => io::Error::new(error.kind(), "it is no tar archive, or a damaged one"),
+    }
 }
 
 fn unpack_entry<R: Read>(inside: &Inside, path: &Path, entry: &mut Entry<'_, R>) -> io::Result<()> {
@@ -59,6 +71,11 @@ fn unpack_entry<R: Read>(inside: &Inside, path: &Path, entry: &mut Entry<'_, R>)
             Ok(linkat(&from, last, &dir, name, AtFlags::empty())?)
         }
         (EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse, _) => {
+            // A file with holes is as long as it says: exabytes, if it likes.
+            let room = fstatvfs(&dir)?;
+            if entry.size() / room.fragment_size().max(1) > room.blocks_available() {
+                return Err(io::Error::other(format!("its {} bytes do not fit on the disk", entry.size())));
+            }
             let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
             let mut file = File::from(openat(&dir, name, flags, Mode::from_bits_truncate(0o600))?);
             io::copy(entry, &mut file)?;

@@ -1,0 +1,191 @@
+//! What a guest is wanted to be outlasts nfio, the guest's processes and the machine; and it never comes back without
+//! its rules.
+
+use nfio_tests::{Instance, Mounted, eventually};
+use std::fs;
+use std::process::Command;
+
+const NO_FORWARDING: &str = "\
+table inet filter {
+    chain forward {
+        type filter hook forward priority 0; policy accept;
+        ip daddr 192.0.2.9 drop
+    }
+    chain input {
+        type filter hook input priority 0; policy accept;
+        icmp type echo-request drop
+    }
+}
+";
+
+/// Ends every process of a guest as a machine that goes down would: its monitor and its first process.
+fn end_processes(mounted: &Mounted, instance: &str) {
+    let id = fs::read_to_string(mounted.root().join(".nfio/instances/firewall").join(instance).join("id"));
+    let directory = mounted.root().join(".nfio/oci/guests").join(id.expect("the id").trim());
+    let mut pids = Vec::new();
+    for process in fs::read_dir("/proc").expect("proc").flatten() {
+        let Ok(command) = fs::read(process.path().join("cmdline")) else { continue };
+        if String::from_utf8_lossy(&command).contains(&*directory.to_string_lossy()) {
+            pids.push(process.file_name().to_string_lossy().parse().expect("a pid"));
+        }
+    }
+    assert!(!pids.is_empty(), "the guest has a monitor");
+    for pid in pids {
+        let target = nix::unistd::Pid::from_raw(pid);
+        nix::sys::signal::kill(target, nix::sys::signal::Signal::SIGKILL).expect("kill");
+    }
+}
+
+/// A network namespace behind the firewall that counts what reaches it: packets to 192.0.2.9 by way of the guest.
+struct FarSide {
+    name: String,
+}
+
+impl FarSide {
+    /// Wires the far side to the bridge, reachable through the guest alone.
+    fn new(fw: &Instance) -> Self {
+        let far = Self { name: format!("far{}", std::process::id()) };
+        let guest = fw.address();
+        // Both sides are on one bridge: told of the short way, the host would no longer go through the guest.
+        far.host("for i in all nfio0; do echo 0 > /proc/sys/net/ipv4/conf/$i/accept_redirects; done");
+        far.host(&format!("ip netns add {0}; ip link add {0} type veth peer name far0 netns {0}", far.name));
+        far.host(&format!("ip link set {} master nfio0 up", far.name));
+        far.inside("ip link set lo up; ip link set far0 up; ip addr add 10.203.255.9/16 dev far0; ip addr add 192.0.2.9/32 dev lo");
+        far.inside("nft add table ip count; nft 'add chain ip count in { type filter hook prerouting priority -300; }'; nft add rule ip count in ip daddr 192.0.2.9 counter");
+        far.host(&format!("ip route replace 192.0.2.9/32 via {guest}"));
+        far
+    }
+
+    /// Has the guest forward what is for the far side.
+    fn route(fw: &Instance) {
+        fw.run("ip route replace 192.0.2.9/32 via 10.203.255.9");
+    }
+
+    #[track_caller]
+    fn host(&self, script: &str) {
+        let output = Command::new("sh").args(["-euc", script]).output().expect("sh");
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    #[track_caller]
+    fn inside(&self, script: &str) -> String {
+        let net = format!("--net=/run/netns/{}", self.name);
+        let output = Command::new("nsenter").args([&net, "sh", "-euc", script]).output().expect("nsenter");
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// Packets that got through the firewall.
+    fn arrived(&self) -> u64 {
+        let rules = self.inside("nft list chain ip count in");
+        let words: Vec<_> = rules.split_whitespace().collect();
+        let at = words.iter().position(|word| *word == "packets").expect("a counter");
+        words[at + 1].parse().expect("a number")
+    }
+}
+
+impl Drop for FarSide {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).output();
+        let _ = Command::new("ip").args(["route", "del", "192.0.2.9/32"]).output();
+    }
+}
+
+#[test]
+fn after_a_machine_went_down_a_firewall_forwards_nothing_before_its_rules_are_in_force() {
+    let mounted = Mounted::new();
+    let fw = mounted.firewall("fw-a");
+    fw.act("activate");
+    // The bridge, and with it the routes of this test, goes with the last guest on it.
+    let other = mounted.firewall("fw-b");
+    other.act("activate");
+    let far = FarSide::new(&fw);
+    FarSide::route(&fw);
+    let ping = || Command::new("ping").args(["-c", "1", "-W", "1", "192.0.2.9"]).output().expect("ping");
+    ping();
+    assert!(far.arrived() > 0, "without rules the guest forwards to the far side");
+
+    fw.put("config/nf_conf", NO_FORWARDING);
+    // The route has to be there by itself from the first packet on.
+    fw.put(
+        "config/boot.conf",
+        "command = [\"sh\", \"-c\", \"ip route replace 192.0.2.9/32 via 10.203.255.9; exec sleep 1000000\"]\n",
+    );
+    fw.act("destroy");
+    fw.act("activate");
+    far.host(&format!("ip route replace 192.0.2.9/32 via {}", fw.address()));
+    let before = far.arrived();
+    // Packets all the while, also in the moments when the guest comes back.
+    let mut flood = Command::new("ping").args(["-q", "-i", "0.01", "192.0.2.9"]).spawn().expect("ping");
+    mounted.kill();
+    end_processes(&mounted, "fw-a");
+    mounted.mount();
+    eventually("the guest runs again", || {
+        fw.status() == "running" && !fw.try_get("stats/rules").is_ok_and(|r| r.is_empty())
+    });
+    eventually("packets reach the guest's rules", || fw.counter("pkt_drops") > 10);
+    flood.kill().expect("kill");
+    flood.wait().expect("wait");
+    assert_eq!(far.arrived(), before, "not one packet came through");
+    assert!(!fw.answers_ping());
+    fw.act("destroy");
+    other.act("destroy");
+}
+
+#[test]
+fn a_guest_that_a_verb_stopped_stays_stopped_over_a_remount() {
+    let mounted = Mounted::new();
+    let (stopped, never) = (mounted.firewall("fw-a"), mounted.firewall("fw-b"));
+    never.put("config/boot.conf", "restart = \"no\"\n");
+    stopped.act("activate");
+    never.act("activate");
+    stopped.act("stop");
+    mounted.kill();
+    end_processes(&mounted, "fw-b");
+    // One that is wanted running comes back; when it has, the others would have too.
+    let wanted = mounted.instance("firewall", "fw-c");
+    mounted.mount();
+    std::fs::create_dir(wanted.path()).expect("mkdir");
+    wanted.put("machine/ip", "127.0.0.1\n");
+    wanted.put("machine/vm.image", &format!("{}\n", nfio_tests::image().display()));
+    wanted.act("activate");
+    mounted.kill();
+    end_processes(&mounted, "fw-c");
+    mounted.mount();
+    eventually("the wanted guest runs again", || wanted.status() == "running");
+    assert_eq!((stopped.status(), never.status()), ("exited".into(), "exited".into()));
+    for fw in [stopped, never, wanted] {
+        fw.act("destroy");
+    }
+}
+
+#[test]
+fn a_guest_with_restart_always_comes_back_when_it_ends_by_itself_with_its_rules() {
+    let mounted = Mounted::new();
+    let fw = mounted.firewall("fw-a");
+    fw.put("config/boot.conf", "restart = \"always\"\ncommand = [\"sleep\", \"3\"]\n");
+    fw.put("config/nf_conf", NO_FORWARDING);
+    fw.act("activate");
+    let runs = || mounted.log().matches("wanted running: starting it").count();
+    eventually("it was started again twice", || runs() >= 2);
+    eventually("and has its rules", || {
+        fw.try_get("stats/rules").is_ok_and(|rules| rules.contains("echo-request"))
+    });
+    fw.act("stop");
+    assert_eq!(fw.status(), "exited");
+    fw.act("destroy");
+}
+
+#[test]
+fn a_guest_whose_processes_live_is_taken_over_and_not_restarted() {
+    let mounted = Mounted::new();
+    let fw = mounted.firewall("fw-a");
+    fw.act("activate");
+    let uptime = fw.run("cut -d' ' -f22 /proc/1/stat");
+    mounted.kill();
+    mounted.mount();
+    assert_eq!(fw.status(), "running");
+    assert_eq!(fw.run("cut -d' ' -f22 /proc/1/stat"), uptime, "the same first process");
+    assert!(!mounted.log().contains("configuring it"), "it has its rules already");
+    fw.act("destroy");
+}
