@@ -1,7 +1,7 @@
 //! Section 4's table: every verb in every state, on real guests. The state `created` is reached as it is in life: nfio is
 //! killed between deploy and start.
 
-use nfio_tests::{Instance, Mounted, Options, errno};
+use nfio_tests::{Instance, Mounted, Options, end_guest, errno, eventually};
 use std::fs;
 use std::thread;
 
@@ -59,7 +59,8 @@ impl Cell<'_> {
     fn holds(&self, mounted: &Mounted, fw: &Instance) {
         let Self { state, verb, outcome } = *self;
         assert_eq!(fw.status(), state, "before {verb}");
-        let run = || fs::read_to_string(mounted.guest(fw).join("run.json")).unwrap_or_default();
+        let guest = mounted.guest(fw);
+        let run = || fs::read_to_string(guest.join("run.json")).unwrap_or_default();
         let before = run();
         let answer = errno(fw.try_act(verb));
         let (expected, status, told) = match outcome {
@@ -83,6 +84,10 @@ impl Cell<'_> {
         }
         if OTHER_RUN.contains(&(verb, state)) {
             assert_ne!(run(), before, "{verb} while {state} left the old run");
+        }
+        if verb == "forget" && !before.is_empty() {
+            assert_eq!(run(), before, "a guest that is forgotten goes on");
+            end_guest(&guest);
         }
         let action = fw.try_get("action").expect("action");
         assert!(action.starts_with(&format!("# last: {verb}\n")), "{action}");
@@ -113,14 +118,10 @@ fn every_verb_answers_in_every_state_as_the_table_says() {
         for state in ["undeployed", "exited", "running", "paused"] {
             let mounted = &mounted;
             scope.spawn(move || {
+                let fw = mounted.firewall(state);
                 for cell in column(state) {
-                    // Each on an instance of its own: `forget` leaves its guest to whoever looks for it.
-                    let fw = mounted.firewall(&format!("{state}-{}", cell.verb));
                     reach(&fw, state);
                     cell.holds(mounted, &fw);
-                    if cell.verb != "forget" {
-                        fw.act("undeployed");
-                    }
                 }
             });
         }
@@ -139,7 +140,7 @@ fn a_guest_that_was_deployed_and_never_started_answers_as_the_table_says() {
             scope.spawn(|| assert_eq!(errno(odd.try_act("activate")), libc::ECONNABORTED));
         }
         for (odd, _) in &cells {
-            nfio_tests::eventually("it is deployed and waits", || odd.status() == "created");
+            eventually("it is deployed and waits", || odd.status() == "created");
         }
         mounted.kill();
     });
@@ -165,5 +166,12 @@ fn forget_drops_the_record_and_touches_nothing_else() {
     assert_eq!(fw.status(), "undeployed");
     assert!(guest.join("run.json").exists() && pings(), "the guest goes on");
     assert!(mounted.log().contains("is forgotten"), "{}", mounted.log());
+    // The instance's next guest is another one.
+    fw.act("activate");
+    assert_ne!(fw.address().to_string(), address);
+    assert!(pings() && fw.answers_ping());
+    fw.act("destroy");
+    assert!(pings());
     fs::remove_dir(fw.path()).expect("what has no record can be removed");
+    end_guest(&guest);
 }
