@@ -12,5 +12,6 @@ mod nothing_slow_blocks;
 mod ordinary_files;
 mod outlives_nfio;
 mod tenants;
+mod verb_table;
 mod waiting;
 mod wanted_state;

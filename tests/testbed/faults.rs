@@ -2,10 +2,12 @@
 //! namespace of the test bed, so it meets them; they are undone by drop.
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::{Instance, Mounted};
+use crate::{Instance, Mounted, eventually};
 
 /// A directory mounted over itself.
 pub struct Covered(PathBuf);
@@ -38,6 +40,37 @@ impl Drop for Covered {
     }
 }
 
+/// Ends a guest behind nfio's back, paused or not, and waits until its monitor has cleared up.
+#[track_caller]
+pub fn end_guest(guest: &Path) {
+    let run = guest.join("run.json");
+    let text = fs::read_to_string(&run).expect("a guest that runs");
+    let pid = text.split("\"pid\":").nth(1).and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+    let pid = pid.and_then(|digits| digits.parse().ok()).expect("its first process");
+    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("kill");
+    // What is frozen takes its death only once it goes on.
+    let id = guest.file_name().and_then(|name| name.to_str()).expect("a guest's directory");
+    for (file, text) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+        let file = freezer(id).join(file);
+        if file.exists() {
+            fs::write(file, text).expect("thaw");
+        }
+    }
+    eventually("the guest is gone", || !run.exists());
+}
+
+/// The control group that freezes the guest of this id.
+#[track_caller]
+fn freezer(id: &str) -> PathBuf {
+    let short: String = id.chars().filter(char::is_ascii_hexdigit).take(12).collect();
+    // Version 1 first, as the driver has it.
+    ["/sys/fs/cgroup/freezer/nfio", "/sys/fs/cgroup/unified/nfio", "/sys/fs/cgroup/nfio"]
+        .iter()
+        .map(|parent| Path::new(parent).join(&short))
+        .find(|group| group.is_dir())
+        .expect("a freezer control group of the guest")
+}
+
 impl Mounted {
     /// UUID of an instance.
     #[track_caller]
@@ -62,12 +95,6 @@ impl Mounted {
     /// The control group that freezes the guest of an instance.
     #[track_caller]
     pub fn freezer(&self, instance: &Instance) -> PathBuf {
-        let short: String = self.id(instance).chars().filter(char::is_ascii_hexdigit).take(12).collect();
-        // Version 1 first, as the driver has it.
-        ["/sys/fs/cgroup/freezer/nfio", "/sys/fs/cgroup/unified/nfio", "/sys/fs/cgroup/nfio"]
-            .iter()
-            .map(|parent| Path::new(parent).join(&short))
-            .find(|group| group.is_dir())
-            .expect("a freezer control group of the guest")
+        freezer(&self.id(instance))
     }
 }

@@ -8,7 +8,7 @@ mod odd;
 mod user;
 mod wait;
 
-pub use faults::Covered;
+pub use faults::{Covered, end_guest};
 pub use image::{image, slow_image};
 pub use mounted::{Instance, Mounted, Options, built, nfio};
 pub use user::{NOBODY, User};
