@@ -36,6 +36,20 @@ fn end_processes(mounted: &Mounted, instance: &str) {
     }
 }
 
+/// The host's end of a guest's link, by its index.
+fn host_link(fw: &Instance) -> String {
+    let link = fw.run("ip -o link show eth0");
+    let index = link.split("@if").nth(1).and_then(|rest| rest.split(':').next());
+    index.expect("eth0@ifN").to_owned()
+}
+
+/// Indices of all links of the host.
+fn links() -> Vec<String> {
+    let output = Command::new("ip").args(["-o", "link"]).output().expect("ip");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    text.lines().filter_map(|line| line.split(':').next()).map(str::to_owned).collect()
+}
+
 /// A network namespace behind the firewall that counts what reaches it: packets to 192.0.2.9 by way of the guest.
 struct FarSide {
     name: String,
@@ -114,11 +128,15 @@ fn after_a_machine_went_down_a_firewall_forwards_nothing_before_its_rules_are_in
     fw.act("destroy");
     fw.act("activate");
     far.host(&format!("ip route replace 192.0.2.9/32 via {}", fw.address()));
-    let before = far.arrived();
-    // Packets all the while, also in the moments when the guest comes back.
-    let mut flood = Command::new("ping").args(["-q", "-i", "0.01", "192.0.2.9"]).spawn().expect("ping");
+    let link = host_link(&fw);
     mounted.kill();
     end_processes(&mounted, "fw-a");
+    // The kernel takes a dying network namespace's rules before its interfaces. The guest's monitor holds it until the
+    // link is gone, but the monitor has just been killed too: a machine that goes down takes the wire along.
+    eventually("the link is gone", || !links().contains(&link));
+    // Packets all the while, from before the guest comes back.
+    let before = far.arrived();
+    let mut flood = Command::new("ping").args(["-q", "-i", "0.01", "192.0.2.9"]).spawn().expect("ping");
     mounted.mount();
     eventually("the guest runs again", || {
         fw.status() == "running" && !fw.try_get("stats/rules").is_ok_and(|r| r.is_empty())
@@ -128,6 +146,15 @@ fn after_a_machine_went_down_a_firewall_forwards_nothing_before_its_rules_are_in
     flood.wait().expect("wait");
     assert_eq!(far.arrived(), before, "not one packet came through");
     assert!(!fw.answers_ping());
+
+    // A guest that stops goes as closed as it came.
+    let mut flood = Command::new("ping").args(["-q", "-i", "0.002", "192.0.2.9"]).spawn().expect("ping");
+    for verb in ["stop", "start", "restart", "stop", "start"] {
+        fw.act(verb);
+    }
+    flood.kill().expect("kill");
+    flood.wait().expect("wait");
+    assert_eq!(far.arrived(), before, "not one packet came through");
     fw.act("destroy");
     other.act("destroy");
 }

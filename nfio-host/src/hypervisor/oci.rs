@@ -70,7 +70,7 @@ const DEVICES: [&str; 10] = [
     "c 136:* rwm",
 ];
 
-/// How often a start is tried in all where libcontainer's own processes overtake one another.
+/// How often a start is tried in all where libcontainer trips.
 const STARTS: u32 = 4;
 
 /// Seconds that a guest gets to end by itself where boot.conf does not say.
@@ -269,6 +269,12 @@ fn class(error: NfioError, of: fn(String) -> HypervisorError, guest: &str) -> Nf
     }
 }
 
+/// Whether libcontainer tripped over itself ([`exec::out_of_order`]), or over the directory of all guests' control
+/// groups: it goes with the last group in it, perhaps just when libcontainer makes another.
+fn tripped(report: &str) -> bool {
+    exec::out_of_order(report) || (report.contains("cgroup error") && report.contains("os error 2"))
+}
+
 impl Hypervisor for Oci {
     fn name(&self) -> &'static str {
         "Oci"
@@ -322,9 +328,9 @@ impl Hypervisor for Oci {
                 .and_then(|()| helper::run(&self.helper, &dir, prepared))
                 .map(drop)
         };
-        // Nothing of the guest has run when libcontainer trips over itself, and the monitor has cleared up.
+        // Nothing of the guest has run when libcontainer trips, and the monitor has cleared up.
         let tried = (1..STARTS).try_fold((), |(), _| match attempt() {
-            Err(e) if exec::out_of_order(&e.to_string()) => Ok(()),
+            Err(e) if tripped(&e.to_string()) => Ok(()),
             outcome => Err(outcome),
         });
         let outcome = tried.map_or_else(|outcome| outcome, |()| attempt());
