@@ -11,6 +11,7 @@ mod modules;
 mod nothing_slow_blocks;
 mod ordinary_files;
 mod outlives_nfio;
+mod side_by_side;
 mod tenants;
 mod verb_table;
 mod waiting;
