@@ -1,5 +1,6 @@
 //! End-to-end suites on a real mount with real guests; one file a promise.
 
+mod attack_strings;
 mod bad_configuration;
 mod command_and_log;
 mod directories;
@@ -11,6 +12,7 @@ mod modules;
 mod nothing_slow_blocks;
 mod ordinary_files;
 mod outlives_nfio;
+mod side_by_side;
 mod tenants;
 mod verb_table;
 mod waiting;

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use crate::error::{NfioError, Result};
+use crate::error::{NfioError, Result, one_line};
 
 /// Longest `stop_timeout`, in seconds: as long as a stop waits, no other verb gets its turn.
 const LONGEST_STOP: u32 = 3600;
@@ -143,7 +143,7 @@ impl BootConf {
     pub fn parse(text: &str) -> Result<Self> {
         let conf: Self = toml::from_str(text).map_err(|e| {
             let line = e.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
-            NfioError::configuration(format!("config/boot.conf line {line}: {}", e.message()))
+            NfioError::configuration(format!("config/boot.conf line {line}: {}", one_line(e.message())))
         })?;
         match conf.stop_timeout {
             Some(seconds) if seconds > LONGEST_STOP => Err(NfioError::configuration(format!(

@@ -49,7 +49,7 @@ pub(super) fn file(directory: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>> {
 
 fn file_with_stat(directory: BorrowedFd<'_>, path: &str) -> Result<Option<(Vec<u8>, FileStat)>> {
     beneath::read_with_stat(directory, Path::new(path), FILE_LIMIT).map_err(|e| match e.errno() {
-        libc::EINVAL | libc::EFBIG => NfioError::configuration(e.to_string()),
+        libc::EINVAL | libc::EFBIG | libc::ENAMETOOLONG => NfioError::configuration(e.to_string()),
         _ => e,
     })
 }
