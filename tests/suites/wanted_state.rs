@@ -216,3 +216,66 @@ fn a_guest_whose_processes_live_is_taken_over_and_not_restarted() {
     assert!(!mounted.log().contains("configuring it"), "it has its rules already");
     fw.act("destroy");
 }
+
+#[test]
+fn a_root_that_was_moved_takes_its_guests_along_when_somebody_says_so() {
+    let mounted = Mounted::new();
+    let fw = mounted.firewall("fw-a");
+    fw.act("activate");
+    fw.run("echo kept > /kept");
+    fw.act("stop");
+    mounted.umount();
+    let elsewhere = mounted.root().with_file_name("elsewhere");
+    fs::rename(mounted.root(), &elsewhere).expect("rename");
+    let mount = |further: &[&str]| {
+        let mut command = nfio_tests::nfio();
+        command
+            .args(["mount", "--hypervisor", "Oci"])
+            .args(further)
+            .arg("--module-root")
+            .arg(mounted.module_root());
+        command.arg(&elsewhere).arg(mounted.path()).output().expect("nfio mount")
+    };
+    let refused = mount(&[]);
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && words.contains("--root-moved") && words.contains("--root-copied"),
+        "{words}"
+    );
+    let moved = mount(&["--root-moved"]);
+    assert!(moved.status.success(), "{}", String::from_utf8_lossy(&moved.stderr));
+    assert_eq!(fw.status(), "exited");
+    fw.act("start");
+    assert_eq!(fw.run("cat /kept"), "kept");
+    fw.act("destroy");
+    mounted.umount();
+    fs::rename(&elsewhere, mounted.root()).expect("rename back");
+}
+
+#[test]
+fn a_copied_root_has_an_identity_and_no_guests_of_its_own() {
+    let mounted = Mounted::new();
+    let fw = mounted.firewall("fw-a");
+    fw.act("activate");
+    let (copy, place) = (mounted.root().with_file_name("copy"), mounted.root().with_file_name("place"));
+    let cp = Command::new("cp").arg("-a").arg(mounted.root()).arg(&copy).status().expect("cp");
+    assert!(cp.success());
+    fs::create_dir(&place).expect("mkdir");
+    let mount = nfio_tests::nfio()
+        .args(["mount", "--hypervisor", "Oci", "--root-copied", "--module-root"])
+        .arg(mounted.module_root())
+        .args([&copy, &place])
+        .output()
+        .expect("nfio mount");
+    assert!(mount.status.success(), "{}", String::from_utf8_lossy(&mount.stderr));
+    let twin = |file: &str| place.join("nf-types/firewall/fw-a").join(file);
+    assert_eq!(fs::read_to_string(twin("status")).expect("status"), "undeployed\n");
+    fs::write(twin("action"), "activate\n").expect("the copy's own guest");
+    let address = fs::read_to_string(twin("machine/vm.ip")).expect("address");
+    assert_ne!(address.trim(), fw.address().to_string());
+    fs::write(twin("action"), "destroy\n").expect("destroy");
+    assert!(fw.answers_ping(), "the original's guest goes on");
+    let umount = nfio_tests::nfio().arg("umount").arg(&place).status().expect("nfio umount");
+    assert!(umount.success());
+    fw.act("destroy");
+}

@@ -252,6 +252,17 @@ impl Oci {
     }
 }
 
+impl Oci {
+    /// An image unpacked below a ROOT that was moved is not where it was.
+    fn follow_image(&self, dir: &GuestDir, deployed: Deployed) -> Result<()> {
+        if deployed.image.is_dir() {
+            return Ok(());
+        }
+        let image = self.images.find(&deployed.spec.image, deployed.spec.absolute_image)?;
+        Ok(dir.write_deployed(&Deployed { image, ..deployed })?)
+    }
+}
+
 /// A guest's short id: the first 12 digits of its UUID.
 fn short(id: &str) -> String {
     id.chars().filter(char::is_ascii_hexdigit).take(12).collect::<String>().to_ascii_lowercase()
@@ -311,7 +322,7 @@ impl Hypervisor for Oci {
     }
 
     fn start(&self, guest: &Guest, prepared: &Prepared) -> Result<()> {
-        let (dir, _) = self.find(guest)?;
+        let (dir, deployed) = self.find(guest)?;
         if self.held(guest)?.is_some() {
             if frozen(&guest.labels.id)? {
                 return Err(HypervisorError::Start(format!(
@@ -322,6 +333,7 @@ impl Hypervisor for Oci {
             }
             return Ok(());
         }
+        self.follow_image(&dir, deployed).map_err(|e| class(e, HypervisorError::Start, &guest.name))?;
         let attempt = || {
             residue::settle(&dir)
                 .map_err(NfioError::from)

@@ -119,8 +119,9 @@ fn start(dir: &GuestDir, deployed: Deployed, prepared: &Prepared, cgroup: &Cgrou
     let spec = &deployed.spec;
     let step =
         |what: &str, e: &dyn std::error::Error| start_error(format!("{}: {what}: {}", spec.name, chain(e)));
-    let log = Log::open(&spec.log, CAP)
-        .map_err(|e| step(&format!("its log {} cannot be opened", spec.log.display()), &e))?;
+    let log = prepared.log.as_ref().unwrap_or(&spec.log);
+    let log =
+        Log::open(log, CAP).map_err(|e| step(&format!("its log {} cannot be opened", log.display()), &e))?;
     let before = dir.exited()?.and_then(|exited| exited.address.parse().ok());
     let settings = &deployed.network;
     let subnet = Subnet::parse(&settings.subnet)?;
