@@ -28,7 +28,17 @@ fn run(vnf: &Vnf<'_>, argv: &[&str], stdin: &str) -> Result<Output> {
 /// What `nft ARGS` prints.
 pub(crate) fn list(vnf: &Vnf<'_>, args: &[&str]) -> Result<String> {
     let argv = [&["nft"], args].concat();
-    let output = run(vnf, &argv, "")?;
+    printed(&argv, run(vnf, &argv, "")?)
+}
+
+/// As [`list`], but nothing where the image has no nft: what has no nft, has made no tables with it.
+pub(crate) fn list_if_there(vnf: &Vnf<'_>, args: &[&str]) -> Result<Option<String>> {
+    let argv = [&["nft"], args].concat();
+    let output = vnf.execute_in_guest(&argv, b"")?;
+    if output.not_found() { Ok(None) } else { printed(&argv, output).map(Some) }
+}
+
+fn printed(argv: &[&str], output: Output) -> Result<String> {
     if !output.success() {
         return Err(NfioError::command(format!("{}: {}", argv.join(" "), words(&output))));
     }
@@ -40,15 +50,6 @@ pub(crate) fn list(vnf: &Vnf<'_>, args: &[&str]) -> Result<String> {
     }
     String::from_utf8(output.stdout)
         .map_err(|_| NfioError::command(format!("{} printed what is not UTF-8", argv.join(" "))))
-}
-
-/// As [`list`], but nothing where the image has no nft: what has no nft, has made no tables with it.
-pub(crate) fn list_if_there(vnf: &Vnf<'_>, args: &[&str]) -> Result<Option<String>> {
-    let argv = [&["nft"], args].concat();
-    if vnf.execute_in_guest(&argv, b"")?.not_found() {
-        return Ok(None);
-    }
-    list(vnf, args).map(Some)
 }
 
 /// Gives `before`, whole lines of ours, and `text` to nft in one transaction; with `check` to its judgement alone.
