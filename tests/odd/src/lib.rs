@@ -111,7 +111,7 @@ fn outstay(vnf: &Vnf<'_>) -> Result<Vec<u8>> {
     while vnf.read_file("say").is_ok() {
         thread::sleep(Duration::from_millis(5));
     }
-    vnf.log(Level::Warn, &format!("past its deadline: {}", answers(vnf).replace('\n', ", ")));
+    vnf.log(Level::Warn, &format!("past its deadline: {}", answers(vnf).trim_end().replace('\n', ", ")));
     Ok(b"too late\n".into())
 }
 
