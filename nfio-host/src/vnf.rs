@@ -6,6 +6,7 @@ mod answers;
 mod bed;
 mod disk;
 mod handle;
+mod hosts;
 mod instance;
 mod last_error;
 mod lifecycle;
@@ -28,6 +29,7 @@ use crate::hypervisor::{Counters, Guest, Hypervisor, Status};
 use crate::modules::Registry;
 use crate::root::Root;
 use crate::tree::{self, Node};
+use hosts::Hosts;
 use instance::Instance;
 use record::Record;
 pub use spec::Configuration;
@@ -42,6 +44,8 @@ pub struct VnfsOperations {
     policy: Policy,
     /// Instances that something has been asked about, by type and name.
     instances: Mutex<HashMap<(String, String), Arc<Instance>>>,
+    /// Which hosts leave a question open.
+    hosts: Hosts,
     /// Tells the file system that a status may have changed.
     changed: OnceLock<OnChange>,
 }
@@ -66,6 +70,7 @@ impl VnfsOperations {
             deadlines,
             policy,
             instances: Mutex::new(HashMap::new()),
+            hosts: Hosts::default(),
             changed: OnceLock::new(),
         };
         vnfs.mend_types()?;
@@ -233,7 +238,7 @@ impl VnfsOperations {
             return Ok(Status::Undeployed);
         }
         let guest = self.guest(instance)?;
-        match self.hypervisor.guest_status(&guest) {
+        match self.ask(&guest, |hypervisor| hypervisor.guest_status(&guest)) {
             Ok(status) => Ok(status),
             // Being deployed, or never was: nfio ended in the middle of an activate. The next one clears it away.
             Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) if guest.id.is_empty() => {
@@ -246,10 +251,17 @@ impl VnfsOperations {
     }
 
     fn counters(&self, instance: &Instance) -> Result<Counters> {
-        self.hypervisor.counters(&self.guest(instance)?)
+        let guest = self.guest(instance)?;
+        self.ask(&guest, |hypervisor| hypervisor.counters(&guest))
     }
 
     fn ip(&self, instance: &Instance) -> Result<String> {
-        self.hypervisor.get_ip(&self.guest(instance)?)
+        let guest = self.guest(instance)?;
+        self.ask(&guest, |hypervisor| hypervisor.get_ip(&guest))
+    }
+
+    /// Asks a guest's host, unless it owes an answer.
+    fn ask<T>(&self, guest: &Guest, question: impl FnOnce(&dyn Hypervisor) -> Result<T>) -> Result<T> {
+        self.hosts.ask(&guest.host, self.deadlines.read, || question(&*self.hypervisor))
     }
 }

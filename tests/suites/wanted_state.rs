@@ -36,6 +36,20 @@ fn end_processes(mounted: &Mounted, instance: &str) {
     }
 }
 
+/// The host's end of a guest's link, by its index.
+fn host_link(fw: &Instance) -> String {
+    let link = fw.run("ip -o link show eth0");
+    let index = link.split("@if").nth(1).and_then(|rest| rest.split(':').next());
+    index.expect("eth0@ifN").to_owned()
+}
+
+/// Indices of all links of the host.
+fn links() -> Vec<String> {
+    let output = Command::new("ip").args(["-o", "link"]).output().expect("ip");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    text.lines().filter_map(|line| line.split(':').next()).map(str::to_owned).collect()
+}
+
 /// A network namespace behind the firewall that counts what reaches it: packets to 192.0.2.9 by way of the guest.
 struct FarSide {
     name: String,
@@ -114,11 +128,15 @@ fn after_a_machine_went_down_a_firewall_forwards_nothing_before_its_rules_are_in
     fw.act("destroy");
     fw.act("activate");
     far.host(&format!("ip route replace 192.0.2.9/32 via {}", fw.address()));
-    let before = far.arrived();
-    // Packets all the while, also in the moments when the guest comes back.
-    let mut flood = Command::new("ping").args(["-q", "-i", "0.01", "192.0.2.9"]).spawn().expect("ping");
+    let link = host_link(&fw);
     mounted.kill();
     end_processes(&mounted, "fw-a");
+    // The kernel takes a dying network namespace's rules before its interfaces. The guest's monitor holds it until the
+    // link is gone, but the monitor has just been killed too: a machine that goes down takes the wire along.
+    eventually("the link is gone", || !links().contains(&link));
+    // Packets all the while, from before the guest comes back.
+    let before = far.arrived();
+    let mut flood = Command::new("ping").args(["-q", "-i", "0.01", "192.0.2.9"]).spawn().expect("ping");
     mounted.mount();
     eventually("the guest runs again", || {
         fw.status() == "running" && !fw.try_get("stats/rules").is_ok_and(|r| r.is_empty())
@@ -128,6 +146,15 @@ fn after_a_machine_went_down_a_firewall_forwards_nothing_before_its_rules_are_in
     flood.wait().expect("wait");
     assert_eq!(far.arrived(), before, "not one packet came through");
     assert!(!fw.answers_ping());
+
+    // A guest that stops goes as closed as it came.
+    let mut flood = Command::new("ping").args(["-q", "-i", "0.002", "192.0.2.9"]).spawn().expect("ping");
+    for verb in ["stop", "start", "restart", "stop", "start"] {
+        fw.act(verb);
+    }
+    flood.kill().expect("kill");
+    flood.wait().expect("wait");
+    assert_eq!(far.arrived(), before, "not one packet came through");
     fw.act("destroy");
     other.act("destroy");
 }
@@ -187,5 +214,68 @@ fn a_guest_whose_processes_live_is_taken_over_and_not_restarted() {
     assert_eq!(fw.status(), "running");
     assert_eq!(fw.run("cut -d' ' -f22 /proc/1/stat"), uptime, "the same first process");
     assert!(!mounted.log().contains("configuring it"), "it has its rules already");
+    fw.act("destroy");
+}
+
+#[test]
+fn a_root_that_was_moved_takes_its_guests_along_when_somebody_says_so() {
+    let mounted = Mounted::new();
+    let fw = mounted.firewall("fw-a");
+    fw.act("activate");
+    fw.run("echo kept > /kept");
+    fw.act("stop");
+    mounted.umount();
+    let elsewhere = mounted.root().with_file_name("elsewhere");
+    fs::rename(mounted.root(), &elsewhere).expect("rename");
+    let mount = |further: &[&str]| {
+        let mut command = nfio_tests::nfio();
+        command
+            .args(["mount", "--hypervisor", "Oci"])
+            .args(further)
+            .arg("--module-root")
+            .arg(mounted.module_root());
+        command.arg(&elsewhere).arg(mounted.path()).output().expect("nfio mount")
+    };
+    let refused = mount(&[]);
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && words.contains("--root-moved") && words.contains("--root-copied"),
+        "{words}"
+    );
+    let moved = mount(&["--root-moved"]);
+    assert!(moved.status.success(), "{}", String::from_utf8_lossy(&moved.stderr));
+    assert_eq!(fw.status(), "exited");
+    fw.act("start");
+    assert_eq!(fw.run("cat /kept"), "kept");
+    fw.act("destroy");
+    mounted.umount();
+    fs::rename(&elsewhere, mounted.root()).expect("rename back");
+}
+
+#[test]
+fn a_copied_root_has_an_identity_and_no_guests_of_its_own() {
+    let mounted = Mounted::new();
+    let fw = mounted.firewall("fw-a");
+    fw.act("activate");
+    let (copy, place) = (mounted.root().with_file_name("copy"), mounted.root().with_file_name("place"));
+    let cp = Command::new("cp").arg("-a").arg(mounted.root()).arg(&copy).status().expect("cp");
+    assert!(cp.success());
+    fs::create_dir(&place).expect("mkdir");
+    let mount = nfio_tests::nfio()
+        .args(["mount", "--hypervisor", "Oci", "--root-copied", "--module-root"])
+        .arg(mounted.module_root())
+        .args([&copy, &place])
+        .output()
+        .expect("nfio mount");
+    assert!(mount.status.success(), "{}", String::from_utf8_lossy(&mount.stderr));
+    let twin = |file: &str| place.join("nf-types/firewall/fw-a").join(file);
+    assert_eq!(fs::read_to_string(twin("status")).expect("status"), "undeployed\n");
+    fs::write(twin("action"), "activate\n").expect("the copy's own guest");
+    let address = fs::read_to_string(twin("machine/vm.ip")).expect("address");
+    assert_ne!(address.trim(), fw.address().to_string());
+    fs::write(twin("action"), "destroy\n").expect("destroy");
+    assert!(fw.answers_ping(), "the original's guest goes on");
+    let umount = nfio_tests::nfio().arg("umount").arg(&place).status().expect("nfio umount");
+    assert!(umount.success());
     fw.act("destroy");
 }

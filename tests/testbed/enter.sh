@@ -11,8 +11,12 @@ if [ "${1:-}" = --inside ]; then
     ip link set lo up
     mkdir /run/tmp
     # Not by exec: this shell stays the first process and reaps whoever loses its parent.
-    TMPDIR=/run/tmp NFIO_TESTBED=1 "$@"
-    exit
+    TMPDIR=/run/tmp NFIO_TESTBED=1 "$@" && code=0 || code=$?
+    # A frozen process (cgroup v1) cannot be ended. Ours are those that have a pid here.
+    for group in /sys/fs/cgroup/freezer/nfio/*/; do
+        if grep -qsv '^0$' "$group/cgroup.procs"; then echo THAWED > "$group/freezer.state"; fi
+    done
+    exit "$code"
 fi
 
 if [ "$(id -u)" -ne 0 ]; then
@@ -20,16 +24,37 @@ if [ "$(id -u)" -ne 0 ]; then
     exit 1
 fi
 
+# Ends what was frozen when SIGKILL came: only then is it ours for certain.
+thaw() {
+    for group in /sys/fs/cgroup/freezer/nfio/*/; do
+        for pid in $(cat "$group/cgroup.procs" 2>/dev/null); do
+            pending=$(sed -n 's/^ShdPnd:[[:space:]]*//p' "/proc/$pid/status" 2>/dev/null)
+            if [ $((0x0${pending#0} & 0x100)) -ne 0 ]; then echo THAWED > "$group/freezer.state"; fi
+        done
+    done
+}
+
 # Control groups are the one thing that no namespace takes along.
 sweep() {
     find /sys/fs/cgroup -depth -type d -path '*/nfio/*' -exec rmdir {} + 2>/dev/null || true
     find /sys/fs/cgroup -depth -type d -name nfio -exec rmdir {} + 2>/dev/null || true
 }
 trap sweep EXIT
-# The end of unshare is, by --kill-child, the end of the first process inside and so of all others. Only SIGKILL ends
-# it: while it waits for its child it holds the other signals off. It runs in the background because a shell runs traps
-# only between commands; it still reads our terminal.
-trap 'kill -KILL "$child" 2>/dev/null; wait "$child" 2>/dev/null; exit 130' INT TERM HUP
+# The end of unshare is, by --kill-child, the end of the first process inside and so of all others: when that one is
+# gone, all are. Only SIGKILL ends unshare: while it waits for its child it holds the other signals off. It runs in the
+# background because a shell runs traps only between commands; it still reads our terminal.
+end() {
+    first=$(cat "/proc/$child/task/$child/children" 2>/dev/null) || first=
+    kill -KILL "$child" 2>/dev/null
+    tries=0
+    while [ -n "$first" ] && [ -d "/proc/${first%% *}" ] && [ $tries -lt 100 ]; do
+        thaw
+        sleep 0.1
+        tries=$((tries + 1))
+    done
+    exit 130
+}
+trap end INT TERM HUP
 unshare --net --mount --uts --ipc --pid --fork --kill-child --mount-proc --propagation private -- \
     sh "$0" --inside "$@" <&0 &
 child=$!

@@ -90,6 +90,8 @@ pub struct Prepared {
     pub command: Option<Vec<String>>,
     /// Files, in order.
     pub files: Vec<PutFile>,
+    /// Where its output goes from now on; None: where it went at deploy. A ROOT that was moved took the log along.
+    pub log: Option<PathBuf>,
 }
 
 /// A file to be written into a guest.

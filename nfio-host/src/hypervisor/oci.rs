@@ -70,6 +70,9 @@ const DEVICES: [&str; 10] = [
     "c 136:* rwm",
 ];
 
+/// How often a start is tried in all where libcontainer trips.
+const STARTS: u32 = 4;
+
 /// Seconds that a guest gets to end by itself where boot.conf does not say.
 const STOP_TIMEOUT: u32 = 10;
 
@@ -249,6 +252,17 @@ impl Oci {
     }
 }
 
+impl Oci {
+    /// An image unpacked below a ROOT that was moved is not where it was.
+    fn follow_image(&self, dir: &GuestDir, deployed: Deployed) -> Result<()> {
+        if deployed.image.is_dir() {
+            return Ok(());
+        }
+        let image = self.images.find(&deployed.spec.image, deployed.spec.absolute_image)?;
+        Ok(dir.write_deployed(&Deployed { image, ..deployed })?)
+    }
+}
+
 /// A guest's short id: the first 12 digits of its UUID.
 fn short(id: &str) -> String {
     id.chars().filter(char::is_ascii_hexdigit).take(12).collect::<String>().to_ascii_lowercase()
@@ -264,6 +278,12 @@ fn class(error: NfioError, of: fn(String) -> HypervisorError, guest: &str) -> Nf
         NfioError::Posix { message, .. } => of(format!("{guest}: {message}")).into(),
         other => other,
     }
+}
+
+/// Whether libcontainer tripped over itself ([`exec::out_of_order`]), or over the directory of all guests' control
+/// groups: it goes with the last group in it, perhaps just when libcontainer makes another.
+fn tripped(report: &str) -> bool {
+    exec::out_of_order(report) || (report.contains("cgroup error") && report.contains("os error 2"))
 }
 
 impl Hypervisor for Oci {
@@ -302,7 +322,7 @@ impl Hypervisor for Oci {
     }
 
     fn start(&self, guest: &Guest, prepared: &Prepared) -> Result<()> {
-        let (dir, _) = self.find(guest)?;
+        let (dir, deployed) = self.find(guest)?;
         if self.held(guest)?.is_some() {
             if frozen(&guest.labels.id)? {
                 return Err(HypervisorError::Start(format!(
@@ -313,11 +333,20 @@ impl Hypervisor for Oci {
             }
             return Ok(());
         }
-        residue::settle(&dir)
-            .map_err(NfioError::from)
-            .and_then(|()| helper::run(&self.helper, &dir, prepared))
-            .map(drop)
-            .map_err(|e| class(e, HypervisorError::Start, &guest.name))
+        self.follow_image(&dir, deployed).map_err(|e| class(e, HypervisorError::Start, &guest.name))?;
+        let attempt = || {
+            residue::settle(&dir)
+                .map_err(NfioError::from)
+                .and_then(|()| helper::run(&self.helper, &dir, prepared))
+                .map(drop)
+        };
+        // Nothing of the guest has run when libcontainer trips, and the monitor has cleared up.
+        let tried = (1..STARTS).try_fold((), |(), _| match attempt() {
+            Err(e) if tripped(&e.to_string()) => Ok(()),
+            outcome => Err(outcome),
+        });
+        let outcome = tried.map_or_else(|outcome| outcome, |()| attempt());
+        outcome.map_err(|e| class(e, HypervisorError::Start, &guest.name))
     }
 
     fn stop(&self, guest: &Guest) -> Result<()> {

@@ -177,7 +177,7 @@ impl VnfsOperations {
         let nf_conf = self.nf_conf(instance)?;
         let handle = Handle::new(self, instance, Scope::Prepare, directory);
         module.prepare(&handle, &nf_conf)?;
-        Ok(handle.into_prepared())
+        Ok(Prepared { log: Some(instance.private("log")), ..handle.into_prepared() })
     }
 
     /// Gives `config/nf_conf` to the running guest.

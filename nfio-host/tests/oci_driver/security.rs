@@ -76,6 +76,7 @@ fn files_are_put_into_running_and_starting_guests_and_never_outside() {
         files: vec![file("/etc/app/conf", "type\n")],
         env: vec![("A".into(), "b".into())],
         command: Some(vec!["false".into()]),
+        ..Prepared::default()
     };
     bed.oci.start(&guest, &prepared).unwrap();
     until("the file is there before the first process", || bed.log(&guest) == "type\n");

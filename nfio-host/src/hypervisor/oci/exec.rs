@@ -122,7 +122,7 @@ fn execute(dir: &GuestDir, limit: Duration) -> Result<(i32, Vec<u8>, Vec<u8>)> {
     let joined = loop {
         tried += 1;
         match join(&deployed.short, &root, &executor, &description) {
-            Err(e) if tried < TRIES && out_of_order(&e) => {
+            Err(e) if tried < TRIES && out_of_order(&chain(&e)) => {
                 kill_children();
                 while waitpid(None, None).is_ok() {}
             }
@@ -186,9 +186,9 @@ fn join(
 }
 
 /// Whether libcontainer was overtaken by itself: two of its processes report to a third, which takes the second
-/// report for the first. The command has not been let go yet, so it can be tried again.
-fn out_of_order(error: &LibcontainerError) -> bool {
-    chain(error).contains("unexpected message")
+/// report for the first. The program has not been let go yet, so it can be tried again.
+pub(super) fn out_of_order(report: &str) -> bool {
+    report.contains("unexpected message")
 }
 
 /// The guest's own process description with another command, as the guest's root.

@@ -72,6 +72,9 @@ struct Guest {
     deployed: Deployed,
     init: Held,
     address: Ipv4Addr,
+    /// Held until the guest's link is gone: a namespace that dies loses its nftables rules before its interfaces, and
+    /// would forward what they forbade.
+    netns: File,
     output: PipeReader,
     log: Log,
     log_lost: bool,
@@ -116,8 +119,9 @@ fn start(dir: &GuestDir, deployed: Deployed, prepared: &Prepared, cgroup: &Cgrou
     let spec = &deployed.spec;
     let step =
         |what: &str, e: &dyn std::error::Error| start_error(format!("{}: {what}: {}", spec.name, chain(e)));
-    let log = Log::open(&spec.log, CAP)
-        .map_err(|e| step(&format!("its log {} cannot be opened", spec.log.display()), &e))?;
+    let log = prepared.log.as_ref().unwrap_or(&spec.log);
+    let log =
+        Log::open(log, CAP).map_err(|e| step(&format!("its log {} cannot be opened", log.display()), &e))?;
     let before = dir.exited()?.and_then(|exited| exited.address.parse().ok());
     let settings = &deployed.network;
     let subnet = Subnet::parse(&settings.subnet)?;
@@ -166,9 +170,12 @@ fn start(dir: &GuestDir, deployed: Deployed, prepared: &Prepared, cgroup: &Cgrou
         address: address.to_string(),
     })?;
     let netns = File::open(format!("/proc/{}/ns/net", init.pid()))?;
+    let sysctls = Sysctls::of(spec)?;
+    // Before there is an interface: a new namespace takes the host's forwarding over.
+    Sysctls::withhold(netns.try_clone()?).map_err(|e| step("its kernel parameters", &e))?;
     network::wire(settings, &deployed.short, &netns, address)
         .map_err(|e| step("its network cannot be wired", &e))?;
-    Sysctls::of(spec)?.apply(netns, false).map_err(|e| step("its kernel parameters", &e))?;
+    sysctls.apply(netns.try_clone()?, false).map_err(|e| step("its kernel parameters", &e))?;
     way.back().map_err(|e| step("the monitor cannot leave the mount namespace", &e))?;
     container.start().map_err(|e| step("it cannot be started", &e))?;
     // Ends when the program has been executed; says why where it has not.
@@ -177,7 +184,7 @@ fn start(dir: &GuestDir, deployed: Deployed, prepared: &Prepared, cgroup: &Cgrou
     if !why.is_empty() {
         return Err(start_error(format!("{}: {why}", spec.name)));
     }
-    Ok(Guest { deployed, init, address, output, log, log_lost: false })
+    Ok(Guest { deployed, init, address, netns, output, log, log_lost: false })
 }
 
 fn created(container: &Container) -> Result<Held> {
@@ -199,6 +206,7 @@ impl Guest {
         if let Err(e) = cleared {
             complain(&format!("{}: clearing up failed: {e}", self.deployed.spec.name));
         }
+        drop(self.netns);
         match Cgroup::of(&self.deployed.short) {
             Ok(cgroup) => cgroup.leave_as_monitor(),
             Err(e) => complain(&format!("{}: {e}", self.deployed.spec.name)),

@@ -28,8 +28,8 @@ use crate::hypervisor::GuestSpec;
 #[derive(Debug, Clone)]
 pub(super) struct GuestDir(PathBuf);
 
-/// What was deployed. The paths in it (the image, the log in `spec`) are absolute: a ROOT that is moved takes
-/// its guests' directories along, but they point to the old place until they are deployed anew.
+/// What was deployed. The paths in it are absolute: after a move of ROOT the image is looked for again at the next start,
+/// which also tells where the log is now.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Deployed {
     pub(super) spec: GuestSpec,

@@ -80,24 +80,33 @@ impl Sysctls {
         self.forwarding.values().any(|value| value.trim() != "0")
     }
 
+    /// Switches forwarding off in the network namespace `netns`, which has no interface but lo yet.
+    pub(super) fn withhold(netns: File) -> io::Result<()> {
+        in_netns(netns, no_forwarding)
+    }
+
     /// Writes the network's parameters in the network namespace `netns`.
     pub(super) fn apply(&self, netns: File, forwarding: bool) -> io::Result<()> {
         in_netns(netns, || {
             if forwarding {
                 self.forwarding.iter().try_for_each(|(path, value)| write(path, value))?;
             } else {
-                // A new namespace takes the host's setting over: it is switched off in any case. A kernel
-                // without IPv6 has nothing to switch.
-                write(&PathBuf::from("net/ipv4/ip_forward"), "0")?;
-                match write(&PathBuf::from("net/ipv6/conf/all/forwarding"), "0") {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                    _ => {}
-                }
+                no_forwarding()?;
                 self.forwarding.keys().try_for_each(|path| write(path, "0"))?;
             }
             // Last: switching forwarding resets other parameters of the interfaces to a router's or a host's.
             self.net.iter().try_for_each(|(path, value)| write(path, value))
         })
+    }
+}
+
+/// A new namespace takes the host's setting over: it is switched off in any case. A kernel without IPv6 has nothing to
+/// switch.
+fn no_forwarding() -> io::Result<()> {
+    write(&PathBuf::from("net/ipv4/ip_forward"), "0")?;
+    match write(&PathBuf::from("net/ipv6/conf/all/forwarding"), "0") {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
     }
 }
 
