@@ -25,18 +25,22 @@ pub fn read_file(dir: BorrowedFd<'_>, path: &Path, limit: usize) -> Result<Optio
 
 /// The same, with the attributes of the very file that was read: its name may be another's by now.
 pub fn read_with_stat(dir: BorrowedFd<'_>, path: &Path, limit: usize) -> Result<Option<(Vec<u8>, FileStat)>> {
-    let Some(mut file) = open_regular(dir, path, OFlag::O_RDONLY)? else { return Ok(None) };
+    let Some(file) = open_regular(dir, path, OFlag::O_RDONLY)? else { return Ok(None) };
     let stat = fstat(&file).map_err(|e| refused(path, e))?;
+    Ok(Some((read_limited(file, path, limit)?, stat)))
+}
+
+fn read_limited(file: File, path: &Path, limit: usize) -> Result<Vec<u8>> {
     let mut data = Vec::new();
     // One byte more than allowed tells a file that is too long from one that just fits, whatever stat says.
-    let taken = (&mut file).take(limit as u64 + 1).read_to_end(&mut data).map_err(|e| failed(path, e))?;
+    let taken = file.take(limit as u64 + 1).read_to_end(&mut data).map_err(|e| failed(path, e))?;
     if taken > limit {
         return Err(NfioError::posix(
             Errno::EFBIG as i32,
             format!("{} is longer than the {limit} bytes that nfio takes: shorten it", path.display()),
         ));
     }
-    Ok(Some((data, stat)))
+    Ok(data)
 }
 
 /// Writes a regular file beneath `dir`.
@@ -61,6 +65,20 @@ pub fn open_dir(dir: BorrowedFd<'_>, path: &Path) -> Result<Option<OwnedFd>> {
         Err(Errno::ENOTDIR) => Err(not_a(path, "directory")),
         Err(e) => Err(refused(path, e)),
     }
+}
+
+/// Opens one of nfio's own files for reading, by its absolute path; None where there is none. Here too nothing but a
+/// regular file counts and no link is followed: ROOT may have come from elsewhere.
+pub fn open_own(path: &Path) -> Result<Option<File>> {
+    match open_regular_at(nix::fcntl::AT_FDCWD, path, OFlag::O_RDONLY, ResolveFlag::RESOLVE_NO_SYMLINKS)? {
+        Some(fd) => Ok(Some(fd.into())),
+        None => Ok(None),
+    }
+}
+
+/// Reads one of nfio's own files as [`open_own`] opens it. One of more than `limit` bytes is EFBIG.
+pub fn read_own(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
+    open_own(path)?.map(|file| read_limited(file, path, limit)).transpose()
 }
 
 /// Replaces the file at `path` by `data` (mode 0600): after a crash at any moment it is whole, the old or the new
@@ -104,17 +122,9 @@ fn create(dir: BorrowedFd<'_>, path: &Path, mode: u32) -> Result<File> {
 }
 
 fn open_regular(dir: BorrowedFd<'_>, path: &Path, flags: OFlag) -> Result<Option<File>> {
-    let fd = match open(dir, path, flags, 0) {
-        Ok(fd) => fd,
-        Err(Errno::ENOENT) => return Ok(None),
-        // A directory opened for writing, a fifo without reader, a socket.
-        Err(Errno::EISDIR | Errno::ENXIO | Errno::ENODEV) => return Err(not_a(path, "regular file")),
-        Err(e) => return Err(refused(path, e)),
-    };
+    let beneath = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
+    let Some(fd) = open_regular_at(dir, path, flags, beneath)? else { return Ok(None) };
     let stat = fstat(&fd).map_err(|e| refused(path, e))?;
-    if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
-        return Err(not_a(path, "regular file"));
-    }
     // Where the kernel does not keep people from linking to what is not theirs (fs.protected_hardlinks), a tenant
     // would have us read it, or write it.
     if stat.st_nlink > 1 && stat.st_uid != fstat(dir).map_err(|e| refused(path, e))?.st_uid {
@@ -128,18 +138,44 @@ fn open_regular(dir: BorrowedFd<'_>, path: &Path, flags: OFlag) -> Result<Option
     Ok(Some(fd.into()))
 }
 
+fn open_regular_at(
+    dir: impl AsFd,
+    path: &Path,
+    flags: OFlag,
+    resolve: ResolveFlag,
+) -> Result<Option<OwnedFd>> {
+    let fd = match open_at(dir, path, flags, 0, resolve) {
+        Ok(fd) => fd,
+        Err(Errno::ENOENT) => return Ok(None),
+        // A directory opened for writing, a fifo without reader, a socket.
+        Err(Errno::EISDIR | Errno::ENXIO | Errno::ENODEV) => return Err(not_a(path, "regular file")),
+        Err(e) => return Err(refused(path, e)),
+    };
+    let stat = fstat(&fd).map_err(|e| refused(path, e))?;
+    if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+        return Err(not_a(path, "regular file"));
+    }
+    Ok(Some(fd))
+}
+
 fn open(dir: BorrowedFd<'_>, path: &Path, flags: OFlag, mode: u32) -> nix::Result<OwnedFd> {
+    open_at(dir, path, flags, mode, ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS)
+}
+
+fn open_at(
+    dir: impl AsFd,
+    path: &Path,
+    flags: OFlag,
+    mode: u32,
+    resolve: ResolveFlag,
+) -> nix::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(flags | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
         .mode(Mode::from_bits_truncate(mode))
-        .resolve(
-            ResolveFlag::RESOLVE_BENEATH
-                | ResolveFlag::RESOLVE_NO_SYMLINKS
-                | ResolveFlag::RESOLVE_NO_MAGICLINKS,
-        );
+        .resolve(resolve | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     let mut answer = Err(Errno::EAGAIN);
     for _ in 0..ATTEMPTS {
-        answer = openat2(dir, path, how);
+        answer = openat2(dir.as_fd(), path, how);
         if !matches!(answer, Err(Errno::EAGAIN | Errno::EINTR)) {
             break;
         }
@@ -250,6 +286,22 @@ mod tests {
         }
         let dev = File::open("/dev").unwrap();
         assert_eq!(read(&dev, "null").unwrap_err().errno(), Errno::EINVAL as i32);
+    }
+
+    #[test]
+    fn of_nfios_own_files_too_only_regular_ones_count_and_no_link_is_followed() {
+        let (path, _dir) = room();
+        let at = |name: &str| path.path().canonicalize().unwrap().join(name);
+        std::fs::create_dir(at("dir")).unwrap();
+        std::fs::write(at("dir/file"), "x").unwrap();
+        symlink("dir/file", at("link")).unwrap();
+        symlink("dir", at("linked")).unwrap();
+        mkfifo(&at("fifo"), Mode::S_IRWXU).unwrap();
+        assert_eq!(read_own(&at("dir/file"), 16).unwrap().unwrap(), b"x");
+        assert_eq!(read_own(&at("dir/none"), 16).unwrap(), None);
+        for name in ["link", "linked/file", "fifo", "dir"] {
+            assert_eq!(read_own(&at(name), 16).unwrap_err().errno(), Errno::EINVAL as i32, "{name}");
+        }
     }
 
     #[test]

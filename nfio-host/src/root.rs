@@ -18,6 +18,8 @@ use crate::tree::{CHNS, NF_TYPES, PRIVATE};
 
 /// What a mount holds locked, in the private directory; it holds the pid of the holder.
 const LOCK: &str = "lock";
+/// Directories that others make below the private one, outermost first: what is not theirs is not entered.
+const BELOW_PRIVATE: [&str; 6] = ["instances", "types", "modules", "oci", "oci/guests", "oci/images"];
 /// How long a lock may be held by somebody who only looks whether it is free ([`wait_until_free`]).
 const GLANCE: Duration = Duration::from_millis(200);
 
@@ -43,6 +45,9 @@ impl Root {
         let dir = File::open(&path).map_err(|e| unusable(&path, &e))?;
         let private = path.join(PRIVATE);
         make_dir(&path, &private, 0o700)?;
+        for below in BELOW_PRIVATE {
+            real_dir(&path, &private.join(below))?;
+        }
         let lock = lock(&path, &private.join(LOCK))?;
         for name in [NF_TYPES, CHNS] {
             make_dir(&path, &path.join(name), 0o755)?;
@@ -176,6 +181,18 @@ fn make_dir(root: &Path, path: &Path, mode: u32) -> Result<()> {
         Err(e) => return Err(unusable(root, &e)),
     }
     std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|e| unusable(root, &e))
+}
+
+/// Refuses what stands where a directory of ROOT's belongs and is none.
+fn real_dir(root: &Path, path: &Path) -> Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.is_dir() => {
+            let name = path.strip_prefix(root).unwrap_or(path).display();
+            let what = format!("holds {name} that is not a directory: remove it, nfio makes its own");
+            Err(refusal(Errno::ENOTDIR, root, &what))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn refusal(errno: Errno, root: &Path, what: &str) -> NfioError {

@@ -6,6 +6,7 @@ mod command_and_log;
 mod directories;
 mod drop_rules;
 mod every_error;
+mod hostile_root;
 mod last_error;
 mod life_cycle;
 mod modules;

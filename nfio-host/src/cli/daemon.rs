@@ -119,8 +119,11 @@ pub(super) fn log_to_file(root: &Root) -> Result<()> {
         .append(true)
         .create(true)
         .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(&path)
         .map_err(failed)?;
+    if !log.metadata().map_err(failed)?.is_file() {
+        return Err(failed(std::io::Error::other("it is not a regular file")));
+    }
     dup2_stderr(&log).map_err(|e| failed(e.into()))
 }

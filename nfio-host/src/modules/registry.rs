@@ -13,6 +13,9 @@ use super::table::Table;
 use crate::beneath;
 use crate::error::{HostError, NfioError, Result};
 
+/// Longest table that is read, in bytes.
+const TABLE_LIMIT: usize = 1 << 20;
+
 /// The files of `modules/<type>/`.
 pub const FILES: [&str; 7] = ["path", "version", "sdk_version", "state", "error", "calls", "reloads"];
 
@@ -141,14 +144,13 @@ impl Registry {
             if file.extension().is_none_or(|extension| extension != "toml") {
                 continue;
             }
-            let ty =
-                match fs::read_to_string(&file).map_err(NfioError::from).and_then(|t| Type::from_text(&t)) {
-                    Ok(ty) => ty,
-                    Err(e) => {
-                        tracing::warn!("{} is not used: {e}", file.display());
-                        continue;
-                    }
-                };
+            let ty = match read_table(&file) {
+                Ok(ty) => ty,
+                Err(e) => {
+                    tracing::warn!("{} is not used: {e}", file.display());
+                    continue;
+                }
+            };
             let table = Arc::new(Table::of(&ty));
             let entry = self.entries.entry(ty.name).or_insert_with(|| Entry {
                 path: PathBuf::new(),
@@ -222,6 +224,12 @@ impl Registry {
     pub fn rows(&self) -> Vec<Row> {
         self.entries.iter().map(|(name, entry)| row(name, entry)).collect()
     }
+}
+
+/// A type's kept table.
+fn read_table(file: &Path) -> Result<Type> {
+    let text = beneath::read_own(file, TABLE_LIMIT)?.unwrap_or_default();
+    Type::from_text(&String::from_utf8_lossy(&text))
 }
 
 #[cfg(test)]

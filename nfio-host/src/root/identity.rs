@@ -11,7 +11,7 @@ use std::path::Path;
 
 use super::{refusal, unusable};
 use crate::beneath;
-use crate::error::Result;
+use crate::error::{Result, one_line};
 use crate::tree::PRIVATE;
 
 /// The format of ROOT that this nfio reads and writes.
@@ -68,7 +68,7 @@ pub(super) fn identify(root: &Path, dir: &File, relocation: Relocation) -> Resul
             let what = format!(
                 "was last mounted from {} on {}: add --root-moved if it was moved here, or --root-copied if it is a \
                  copy whose original goes on",
-                last.path.as_deref().unwrap_or("another path"),
+                one_line(last.path.as_deref().unwrap_or("another path")),
                 if same(&last.machine, &now.machine) { "this machine" } else { "another machine" },
             );
             Err(refusal(Errno::EINVAL, root, &what))

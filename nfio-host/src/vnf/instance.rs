@@ -10,10 +10,13 @@ use super::disk::remove_synced;
 use super::record::Record;
 use super::verb::Verb;
 use crate::beneath;
-use crate::error::{HostError, HypervisorError, NfioError, Result};
+use crate::error::{HostError, HypervisorError, NfioError, Result, one_line};
 use crate::hypervisor::Status;
 use crate::root::Root;
 use crate::tree;
+
+/// Longest UUID that is read, in bytes.
+const ID_LIMIT: usize = 256;
 
 /// An instance in memory.
 pub(super) struct Instance {
@@ -51,6 +54,7 @@ impl Instance {
     /// Reads what is kept of an instance.
     pub(super) fn load(root: &Root, at: tree::Instance<'_>) -> Result<Self> {
         let private = private_directory(root, at);
+        real_directory(&private)?;
         let record = Record::load(&private.join("record.toml"))?;
         Ok(Self {
             ty: at.ty.to_owned(),
@@ -74,11 +78,10 @@ impl Instance {
     /// Its UUID, made when it was.
     pub(super) fn id(&self) -> Result<String> {
         let path = self.private("id");
-        match fs::read_to_string(&path) {
-            Ok(id) => Ok(id.trim().to_owned()),
+        match read_id(&path)? {
+            Some(id) => Ok(id),
             // An instance directory that was copied into ROOT by hand.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => make_private(&self.private),
-            Err(e) => Err(e.into()),
+            None => make_private(&self.private),
         }
     }
 
@@ -191,12 +194,30 @@ pub(super) fn private_directory(root: &Root, at: tree::Instance<'_>) -> PathBuf 
 
 /// Makes the private directory of an instance and answers its UUID; one that has a UUID keeps it.
 pub(super) fn make_private(private: &Path) -> Result<String> {
+    real_directory(private)?;
     fs::create_dir_all(private)?;
     let path = private.join("id");
-    if let Ok(id) = fs::read_to_string(&path) {
-        return Ok(id.trim().to_owned());
+    match read_id(&path) {
+        Ok(Some(id)) => Ok(id),
+        _ => new_id(&path),
     }
-    new_id(&path)
+}
+
+fn read_id(path: &Path) -> Result<Option<String>> {
+    let id = beneath::read_own(path, ID_LIMIT)?;
+    Ok(id.map(|id| String::from_utf8_lossy(&id).trim().to_owned()))
+}
+
+/// Refuses a private directory that is something else, or below something else: what is kept of an instance is
+/// neither read nor written elsewhere.
+fn real_directory(private: &Path) -> Result<()> {
+    for path in private.parent().into_iter().chain([private]) {
+        if fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir()) {
+            let message = format!("{} is not a directory: remove it, nfio makes its own", path.display());
+            return Err(NfioError::posix(libc::EIO, message));
+        }
+    }
+    Ok(())
 }
 
 fn new_id(path: &Path) -> Result<String> {
@@ -212,6 +233,10 @@ pub(super) fn all_private(root: &Root) -> Result<Vec<(String, String)>> {
     let mut all = Vec::new();
     for ty in fs::read_dir(&top)? {
         let ty = ty?;
+        if !ty.file_type()?.is_dir() {
+            tracing::warn!("{} is not a directory and not used", one_line(&ty.path().to_string_lossy()));
+            continue;
+        }
         for name in fs::read_dir(ty.path())? {
             all.push((ty.file_name(), name?.file_name()));
         }

@@ -4,6 +4,7 @@ use super::handle::{Handle, Scope};
 use super::instance::{Busy, Instance};
 use super::record::{Record, Wanted};
 use super::{Verb, VnfsOperations, last_error, spec, standard};
+use crate::beneath;
 use crate::error::{HostError, HypervisorError, NfioError, Result};
 use crate::hypervisor::{Guest, Prepared, Status};
 
@@ -105,7 +106,7 @@ impl VnfsOperations {
         let needs = self.registry.module(&instance.ty)?.describe().needs.clone();
         let spec = spec::guest_spec(&self.root, instance, needs, &self.policy)?;
         self.hypervisor.check(&spec)?;
-        std::fs::write(&spec.log, b"")?;
+        beneath::write_atomic(&spec.log, b"")?;
         let mut record = Record {
             driver: self.hypervisor.name().to_owned(),
             wanted: Wanted::Running,

@@ -2,13 +2,15 @@
 //! addresses the guest, whatever `machine/*` says meanwhile.
 
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::path::Path;
 
 use crate::beneath;
 use crate::error::{NfioError, Result};
 use crate::hypervisor::Guest;
 use crate::hypervisor::boot_conf::Restart;
+
+/// Longest record that is read, in bytes.
+const LIMIT: usize = 1 << 20;
 
 /// A deployed instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,11 +43,9 @@ pub(super) enum Wanted {
 impl Record {
     /// Reads a record; None where there is none.
     pub(super) fn load(path: &Path) -> Result<Option<Self>> {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(NfioError::posix(libc::EIO, format!("{}: {e}", path.display()))),
-        };
+        let unreadable = |e: NfioError| NfioError::posix(libc::EIO, e.to_string());
+        let Some(text) = beneath::read_own(path, LIMIT).map_err(unreadable)? else { return Ok(None) };
+        let text = String::from_utf8_lossy(&text);
         let broken = |e: toml::de::Error| {
             let message = format!("{} is damaged: {}; restore it from a backup", path.display(), e.message());
             NfioError::posix(libc::EIO, message)

@@ -209,8 +209,11 @@ impl VnfsOperations {
             let at = tree::Instance { ty: &ty, name: &name };
             let private = instance::private_directory(&self.root, at);
             let there = exists(self.root.dir(), &at.path());
-            if !there && !private.join("record.toml").exists() {
-                remove_directory(&private)?;
+            if !there
+                && !private.join("record.toml").exists()
+                && let Err(e) = remove_directory(&private)
+            {
+                tracing::warn!("{} is left over and cannot be removed: {e}", private.display());
             }
         }
         Ok(())

@@ -1,7 +1,6 @@
 //! The standard files: those that the host answers, by their name in the skeleton.
 
-use std::fs;
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,6 +11,8 @@ use crate::error::{NfioError, Result};
 
 /// Longest text that is kept of a command's output, in bytes.
 const OUTPUT_LIMIT: usize = 4 << 20;
+/// Longest file that is read of what is kept, in bytes: nothing longer was ever written.
+const KEPT_LIMIT: usize = 8 << 20;
 
 impl VnfsOperations {
     /// Whether a standard file is answered without asking a driver.
@@ -52,29 +53,23 @@ impl VnfsOperations {
 
 /// A private file as it is; empty where it is missing.
 pub(super) fn read_kept(path: &Path) -> Result<Vec<u8>> {
-    match fs::read(path) {
-        Ok(data) => Ok(data),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        Err(e) => Err(e.into()),
-    }
+    Ok(beneath::read_own(path, KEPT_LIMIT)?.unwrap_or_default())
 }
 
 /// Length and time of the guest's log.
 pub(super) fn log_attributes(instance: &Instance) -> Result<(u64, SystemTime)> {
-    match fs::metadata(instance.private("log")) {
-        Ok(metadata) => Ok((metadata.len(), metadata.modified()?)),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok((0, UNIX_EPOCH)),
-        Err(e) => Err(e.into()),
+    match beneath::open_own(&instance.private("log"))? {
+        Some(log) => {
+            let metadata = log.metadata()?;
+            Ok((metadata.len(), metadata.modified()?))
+        }
+        None => Ok((0, UNIX_EPOCH)),
     }
 }
 
 /// Bytes of the guest's log.
 pub(super) fn read_log(instance: &Instance, offset: u64, length: usize) -> Result<Vec<u8>> {
-    let mut file = match fs::File::open(instance.private("log")) {
-        Ok(file) => file,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(e.into()),
-    };
+    let Some(mut file) = beneath::open_own(&instance.private("log"))? else { return Ok(Vec::new()) };
     let mut data = Vec::new();
     file.seek(SeekFrom::Start(offset))?;
     file.take(length as u64).read_to_end(&mut data)?;
