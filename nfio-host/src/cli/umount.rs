@@ -15,7 +15,19 @@ const PATIENCE: Duration = Duration::from_secs(70);
 
 /// The command.
 pub(super) fn run(given: &Path) -> Result<()> {
-    let mountpoint = Mountpoint::locate(given)?;
+    let mountpoint = Mountpoint::locate(given).map_err(|e| {
+        // What to make of a path is advice for who mounts.
+        let what = match Errno::from_raw(e.errno()) {
+            Errno::ENOENT => "does not exist",
+            Errno::ENOTDIR => "is not a directory",
+            _ => return e,
+        };
+        let message = format!(
+            "MOUNTPOINT {} {what}, so nothing is mounted there: see findmnt -t {FSTYPE}",
+            given.display()
+        );
+        NfioError::posix(e.errno(), message)
+    })?;
     let path = mountpoint.path().display();
     let refuse = |errno: Errno, message: String| Err(NfioError::posix(errno as i32, message));
     let mount = match mountpoint.mounted()? {

@@ -1,5 +1,6 @@
 //! `config/boot.conf`: how a guest boots. One schema for every driver; a driver refuses by name what it cannot
-//! serve ([`super::Hypervisor::check`]).
+//! serve ([`super::Hypervisor::check`]). For people: `nfio-host/BOOT_CONF.md`, with an example of each key; a test here
+//! holds it to this schema.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -59,7 +60,7 @@ pub enum Restart {
     /// At mount, where it was wanted running.
     #[default]
     Mount,
-    /// Also when it ends by itself.
+    /// Also when it ends by itself, with back-off.
     Always,
 }
 
@@ -157,6 +158,7 @@ impl BootConf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn an_empty_boot_conf_is_the_default() {
@@ -188,5 +190,54 @@ mod tests {
         assert_eq!(conf.restart, Restart::Always);
         assert_eq!(conf.files[0].mode, 0o644);
         assert_eq!(conf.ports[0].protocol, "tcp");
+    }
+
+    /// Words that the parser would have taken in place of `nothing_of_the_kind`, as its own message lists them.
+    fn expected(conf: &str) -> BTreeSet<String> {
+        let error = toml::from_str::<BootConf>(conf).unwrap_err().to_string();
+        let (_, list) = error.split_once("expected").expect("a list of what is expected");
+        list.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn boot_conf_md_has_an_example_of_each_key_and_the_parser_takes_them_all() {
+        let text = include_str!("../../BOOT_CONF.md");
+        let examples: Vec<&str> = text
+            .split("```toml\n")
+            .skip(1)
+            .map(|rest| rest.split_once("```").expect("the end of the example").0)
+            .collect();
+        let mut shown: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for example in &examples {
+            BootConf::parse(example).unwrap_or_else(|e| panic!("{e}:\n{example}"));
+            for (key, value) in example.parse::<toml::Table>().unwrap() {
+                let tables = match &value {
+                    toml::Value::Table(table) => vec![table],
+                    toml::Value::Array(list) => list.iter().filter_map(toml::Value::as_table).collect(),
+                    _ => Vec::new(),
+                };
+                shown.entry(key).or_default().extend(tables.into_iter().flat_map(toml::Table::keys).cloned());
+            }
+        }
+        let known = expected("nothing_of_the_kind = 1");
+        assert_eq!(known, shown.keys().cloned().collect(), "keys of boot.conf");
+        let mut tables = 0;
+        for (key, probe) in [("capabilities", "[capabilities]"), ("vm", "[vm]")].into_iter().chain([
+            ("file", "[[file]]"),
+            ("interface", "[[interface]]"),
+            ("port", "[[port]]"),
+        ]) {
+            let known = expected(&format!("{probe}\nnothing_of_the_kind = 1"));
+            assert_eq!(known, shown[key], "keys of {probe}");
+            tables += 1;
+        }
+        // `env` and `sysctls` have keys of the user's own; any other table is judged above.
+        assert_eq!(shown.values().filter(|keys| !keys.is_empty()).count(), tables + 2);
+        for word in expected("restart = \"nothing_of_the_kind\"") {
+            assert!(text.contains(&format!("| `\"{word}\"` |")), "restart = {word:?} is not explained");
+        }
+        for key in known {
+            assert!(text.contains(&format!("`{key}`")) || text.contains(&format!("[{key}]")), "{key}");
+        }
     }
 }
