@@ -114,8 +114,35 @@ fn two_roots_share_the_bridge_and_the_last_guest_takes_it_along() {
     bed.oci.destroy(&here, true).unwrap();
     assert!(pings(&addresses[1]), "the bridge went with the other root's guest");
     other.destroy(&there, true).unwrap();
-    assert!(!Path::new("/sys/class/net/nfio0").exists());
+    assert!(!has_link("nfio0"));
     assert_eq!(leases(), 0);
+}
+
+/// sysfs shows the network namespace that it was mounted in, which is not the test bed's.
+fn has_link(name: &str) -> bool {
+    Command::new("ip").args(["link", "show", name]).output().expect("ip").status.success()
+}
+
+#[test]
+fn a_bridge_that_a_killed_monitor_left_half_made_is_finished_and_a_strangers_is_left_alone() {
+    let (bed, _one) = bed();
+    let ip = |arguments: &str| {
+        let words = arguments.split(' ');
+        assert!(Command::new("ip").args(words).status().expect("ip").success(), "ip {arguments}");
+    };
+    ip("link add nfio0 address 02:42:0a:cb:00:01 type bridge");
+    let guest = bed.up(&bed.spec(""));
+    assert!(pings(&bed.oci.get_ip(&guest).unwrap()));
+    bed.oci.destroy(&guest, true).unwrap();
+    assert!(!has_link("nfio0"), "finished, it is ours to remove");
+
+    ip("link add nfio0 address 02:00:00:00:00:07 type bridge");
+    let guest = bed.deployed(&bed.spec(""));
+    let error = bed.oci.start(&guest, &Prepared::default()).unwrap_err();
+    assert!(error.code() == 707 && error.to_string().contains("without the address"), "{error}");
+    bed.oci.destroy(&guest, true).unwrap();
+    assert!(has_link("nfio0"));
+    ip("link del nfio0");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use futures_util::TryStreamExt;
 use nix::net::if_::if_nametoindex;
+use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use std::fs::{self, File};
@@ -100,27 +101,28 @@ fn is_ours(link: &LinkMessage) -> bool {
     link.attributes.contains(&LinkAttribute::IfAlias(OURS.into()))
 }
 
-/// The bridge's index; it is made where it is missing. One that somebody else made is used as it is, as long
-/// as it is where guests will look for it.
+/// The bridge's index; it is made where it is missing, and finished where whoever made it was killed meanwhile. One that
+/// somebody else made is used as it is, as long as it is where guests will look for it.
 async fn bridge(handle: &Handle, name: &str, subnet: Subnet) -> io::Result<u32> {
     let gateway = IpAddr::V4(subnet.gateway());
-    if let Ok(bridge) = index(name) {
-        let request = handle.address().get().set_link_index_filter(bridge).set_address_filter(gateway);
-        let found: Vec<_> = request.execute().try_collect().await.map_err(io::Error::other)?;
-        if found.is_empty() {
+    let bridge = match index(name) {
+        Ok(bridge) if addresses(handle, bridge).await?.contains(&gateway) => return Ok(bridge),
+        Ok(bridge) if is_half_made(handle, bridge, subnet).await? => bridge,
+        Ok(_) => {
             return Err(io::Error::other(format!(
                 "the interface {name} exists without the address {gateway}/{}: it was made for another subnet or \
                  by somebody else; configure another bridge or the same subnet for all nfio of this machine",
                 subnet.prefix
             )));
         }
-        return Ok(bridge);
-    }
-    // A fixed hardware address: a bridge otherwise takes its ports' lowest one, and changes it as guests come
-    // and go, which their neighbour caches would learn too late.
-    let message = LinkBridge::new(name).address(mac(subnet.gateway())).build();
-    said("making", name, handle.link().add(message).execute().await)?;
-    let bridge = index(name)?;
+        Err(_) => {
+            // A fixed hardware address: a bridge otherwise takes its ports' lowest one, and changes it as guests
+            // come and go, which their neighbour caches would learn too late.
+            let message = LinkBridge::new(name).address(mac(subnet.gateway())).build();
+            said("making", name, handle.link().add(message).execute().await)?;
+            index(name)?
+        }
+    };
     // Guests may send router advertisements: the host must not take one of them for its router.
     deaf(name)?;
     let message: LinkMessage = LinkMessageBuilder::<LinkUnspec>::new().index(bridge).alias(OURS).up().build();
@@ -128,6 +130,27 @@ async fn bridge(handle: &Handle, name: &str, subnet: Subnet) -> io::Result<u32> 
     let add = handle.address().add(bridge, gateway, subnet.prefix);
     said("addressing", name, add.execute().await)?;
     Ok(bridge)
+}
+
+/// Whether a bridge is one of ours that never got its address: its hardware address is ours, and nothing uses it yet.
+async fn is_half_made(handle: &Handle, bridge: u32, subnet: Subnet) -> io::Result<bool> {
+    let links: Vec<LinkMessage> =
+        handle.link().get().execute().try_collect().await.map_err(io::Error::other)?;
+    let hardware = LinkAttribute::Address(mac(subnet.gateway()));
+    let ours = links.iter().any(|link| link.header.index == bridge && link.attributes.contains(&hardware));
+    let used = links.iter().any(|link| link.attributes.contains(&LinkAttribute::Controller(bridge)));
+    let bare = addresses(handle, bridge).await?.iter().all(IpAddr::is_ipv6);
+    Ok(ours && !used && bare)
+}
+
+async fn addresses(handle: &Handle, link: u32) -> io::Result<Vec<IpAddr>> {
+    let request = handle.address().get().set_link_index_filter(link);
+    let found: Vec<_> = request.execute().try_collect().await.map_err(io::Error::other)?;
+    let address = |attribute| match attribute {
+        AddressAttribute::Address(address) => Some(address),
+        _ => None,
+    };
+    Ok(found.into_iter().flat_map(|message| message.attributes).filter_map(address).collect())
 }
 
 /// Keeps the host from configuring itself by what it hears on that interface.
