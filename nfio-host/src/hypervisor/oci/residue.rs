@@ -112,6 +112,8 @@ pub(super) fn remove(dir: &GuestDir) -> io::Result<()> {
     // Aside first, whole: half of it is no guest.
     let name = dir.path().file_name().unwrap_or_default().to_string_lossy();
     let aside = dir.path().with_file_name(format!(".gone-{name}"));
+    // What an earlier removal did not get through with.
+    remove_tree(&aside)?;
     fs::rename(dir.path(), &aside)?;
     remove_tree(&aside)
 }
