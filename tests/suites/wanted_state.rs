@@ -279,3 +279,43 @@ fn a_copied_root_has_an_identity_and_no_guests_of_its_own() {
     assert!(umount.success());
     fw.act("destroy");
 }
+
+/// Starts a guest behind nfio's back, as whoever knows its monitor could.
+fn start_by_hand(mounted: &Mounted, fw: &Instance) -> std::process::Child {
+    let mut monitor = nfio_tests::nfio()
+        .args(["oci", "run"])
+        .arg(mounted.guest(fw))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("a monitor");
+    let prepared = br#"{"env":[],"command":null,"files":[],"log":null}"#;
+    std::io::Write::write_all(&mut monitor.stdin.take().expect("a pipe"), prepared)
+        .expect("what prepare asked for");
+    monitor
+}
+
+#[test]
+fn a_guest_that_somebody_else_started_gets_its_rules_or_is_stopped() {
+    let mounted = Mounted::new();
+    let fw = mounted.firewall("fw-a");
+    fw.put("config/nf_conf", NO_FORWARDING);
+    fw.act("activate");
+    fw.act("stop");
+    let mut monitor = start_by_hand(&mounted, &fw);
+    eventually("it has its rules", || {
+        fw.try_get("stats/rules").is_ok_and(|rules| rules.contains("echo-request"))
+    });
+    eventually("it forwards", || fw.run("cat /proc/sys/net/ipv4/ip_forward") == "1");
+    fw.act("stop");
+    monitor.wait().expect("the monitor ends with its guest");
+
+    fw.put("config/nf_conf", "frobnicate\n");
+    let mut monitor = start_by_hand(&mounted, &fw);
+    eventually("it was stopped, with the reason", || {
+        fw.try_get("last_error").is_ok_and(|e| e.contains("operation: configure") && e.contains("720"))
+    });
+    assert_eq!(fw.status(), "exited");
+    monitor.wait().expect("the monitor ends with its guest");
+    fw.act("destroy");
+}
