@@ -93,7 +93,7 @@ impl Bed {
 
     pub(crate) fn deployed(&self, spec: &GuestSpec) -> Guest {
         let id = self.oci.deploy(spec).unwrap();
-        Guest { id, ..guest(spec) }
+        Guest { id, ..Guest::of(spec) }
     }
 
     pub(crate) fn sh(&self, guest: &Guest, script: &str) -> Output {
@@ -127,22 +127,11 @@ impl Drop for Bed {
         for entry in fs::read_dir(self.dir.path().join("oci/guests")).into_iter().flatten().flatten() {
             let mut labels = self.spec("").labels;
             labels.id = entry.file_name().to_string_lossy().into_owned();
-            let guest = Guest { labels, ..guest(&self.spec("")) };
+            let guest = Guest { labels, ..Guest::of(&self.spec("")) };
             if let Err(e) = self.oci.destroy(&guest, true) {
                 eprintln!("{}: {e}", guest.labels.id);
             }
         }
-    }
-}
-
-pub(crate) fn guest(spec: &GuestSpec) -> Guest {
-    Guest {
-        labels: spec.labels.clone(),
-        id: String::new(),
-        name: spec.name.clone(),
-        host: spec.host.clone(),
-        user: spec.user.clone(),
-        image: spec.image.clone(),
     }
 }
 

@@ -121,7 +121,7 @@ fn pause_stops_it_unpause_goes_on_and_a_paused_guest_stops_and_goes() {
     bed.oci.pause(&guest).unwrap();
     let begin = Instant::now();
     bed.oci.stop(&guest).unwrap();
-    assert!(begin.elapsed() < Duration::from_secs(3), "a first process that ignores SIGTERM was waited for");
+    assert!(begin.elapsed() < Duration::from_secs(9), "a first process that ignores SIGTERM was waited for");
     assert_eq!(bed.status(&guest), Status::Exited);
     bed.oci.start(&guest, &Prepared::default()).unwrap();
     bed.oci.pause(&guest).unwrap();
@@ -166,7 +166,7 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
     let missing = bed.spec("");
     let error = bed.oci.deploy(&GuestSpec { image: "nope".into(), ..missing.clone() }).unwrap_err();
     assert!(error.code() == 705 && error.to_string().contains("nope"), "{error}");
-    assert_eq!(bed.oci.get_id(&guest(&missing)).unwrap_err().code(), 702);
+    assert_eq!(bed.oci.get_id(&Guest::of(&missing)).unwrap_err().code(), 702);
     let gone = bed.deployed(&bed.spec("command = [\"sh\", \"-c\", \"echo last words; exit 3\"]"));
     bed.oci.start(&gone, &Prepared::default()).unwrap();
     until("it has ended by itself", || bed.status(&gone) == Status::Exited);
