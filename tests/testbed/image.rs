@@ -25,6 +25,14 @@ pub fn slow_image() -> &'static Path {
     })
 }
 
+/// An image of Debian packages, as `testbed/images.sh` made it before the test bed: `target/images/NAME`.
+pub fn debian(name: &str) -> PathBuf {
+    let profile = crate::built("nfio").parent().expect("target/<profile>").to_owned();
+    let image = profile.parent().expect("target").join("images").join(name);
+    assert!(image.is_dir(), "{} is missing: run `sh tests/testbed/images.sh {name}` first", image.display());
+    image
+}
+
 fn make(name: &str) -> PathBuf {
     crate::require_testbed();
     let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/images/busybox.sh");

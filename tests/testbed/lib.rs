@@ -9,7 +9,7 @@ mod user;
 mod wait;
 
 pub use faults::{Covered, end_guest};
-pub use image::{image, slow_image};
+pub use image::{debian, image, slow_image};
 pub use mounted::{Instance, Mounted, Options, built, nfio};
 pub use user::{NOBODY, User};
 pub use wait::{errno, eventually, ok};
