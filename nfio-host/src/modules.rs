@@ -8,5 +8,6 @@ mod registry;
 mod table;
 
 pub use abi::Module;
+pub use load::Loader;
 pub use registry::{FILES, Registry, Row};
 pub use table::Table;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::mount::find_module_root;
 use crate::error::{Result, one_line};
-use crate::modules::{Registry, Row};
+use crate::modules::{Loader, Registry, Row};
 
 /// `nfio plugin list`.
 pub(super) fn list(module_root: &Path) -> Result<()> {
@@ -20,7 +20,9 @@ pub(super) fn list(module_root: &Path) -> Result<()> {
 fn rows(module_root: &Path) -> Result<Vec<Row>> {
     let private = std::env::temp_dir().join(format!("nfio-plugin-list-{}", std::process::id()));
     std::fs::DirBuilder::new().mode(0o700).create(&private)?;
-    let rows = Registry::load(module_root, &private).map(|registry| registry.rows());
+    let rows = Loader::new(&private)
+        .and_then(|loader| Registry::load(module_root, &private, &loader))
+        .map(|registry| registry.rows());
     std::fs::remove_dir_all(&private)?;
     rows
 }

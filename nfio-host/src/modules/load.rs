@@ -10,17 +10,43 @@ use middlebox_sdk::abi::PluginRef;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::abi::Module;
 use super::elf;
 
-/// Loads the plugin in `file`, by way of a copy in the directory `aside` (0700, on a file system without noexec).
-///
-/// # Errors
-/// A sentence that says what is wrong with the file and how to mend it.
-pub(super) fn load(file: &Path, aside: &Path) -> Result<Module, String> {
+/// Loads plugins.
+pub struct Loader {
+    /// Takes the copies that are opened (0700, on a file system without noexec).
+    aside: PathBuf,
+}
+
+impl Loader {
+    /// Makes room for copies in `private` (0700).
+    ///
+    /// # Errors
+    /// Where `private` cannot be written.
+    pub fn new(private: &Path) -> crate::error::Result<Self> {
+        let aside = private.join("modules");
+        // Copies that a crash left: their names come round again.
+        match fs::remove_dir_all(&aside) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
+            _ => fs::create_dir(&aside)?,
+        }
+        Ok(Self { aside })
+    }
+
+    /// Loads the plugin in `file`, by way of a copy.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the file and how to mend it.
+    pub(super) fn load(&self, file: &Path) -> Result<Module, String> {
+        load(file, &self.aside)
+    }
+}
+
+fn load(file: &Path, aside: &Path) -> Result<Module, String> {
     let data = read(file).map_err(|e| format!("it cannot be read: {e}"))?;
     elf::judge(&data)?;
     let copy = aside.join(unused_name());

@@ -3,12 +3,11 @@
 use middlebox_sdk::Type;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::abi::Module;
-use super::load::load;
+use super::load::Loader;
 use super::table::Table;
 use crate::beneath;
 use crate::error::{HostError, NfioError, Result};
@@ -59,22 +58,17 @@ pub struct Row {
 }
 
 impl Registry {
-    /// Loads every `.so` of `module_root`, in the order of their names. `private` (0700) takes the copies that are
-    /// opened, and keeps each type's table, so that instances of a type whose plugin is gone are still understood.
+    /// Loads every `.so` of `module_root`, in the order of their names. `private` (0700) keeps each type's table, so
+    /// that instances of a type whose plugin is gone are still understood.
     ///
     /// # Errors
     /// Only where `module_root` or `private` cannot be used; a bad plugin is an entry.
-    pub fn load(module_root: &Path, private: &Path) -> Result<Self> {
+    pub fn load(module_root: &Path, private: &Path, loader: &Loader) -> Result<Self> {
         let mut registry = Self { entries: BTreeMap::new() };
-        let (kept, aside) = (private.join("types"), private.join("modules"));
+        let kept = private.join("types");
         fs::create_dir_all(&kept)?;
-        // Copies that a crash left: their names come round again.
-        match fs::remove_dir_all(&aside) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e.into()),
-            _ => fs::create_dir(&aside)?,
-        }
         for file in shared_objects(module_root)? {
-            registry.take(&file, load(&file, &aside), &kept)?;
+            registry.take(&file, loader.load(&file), &kept)?;
         }
         registry.remember(&kept)?;
         Ok(registry)
