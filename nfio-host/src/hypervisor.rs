@@ -3,6 +3,7 @@
 //! is not here: it lives in [`crate::vnf`] and is the same for every driver.
 
 pub mod boot_conf;
+mod container;
 pub mod factory;
 pub mod guest;
 pub mod oci;
