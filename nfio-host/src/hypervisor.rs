@@ -4,6 +4,7 @@
 
 pub mod boot_conf;
 mod container;
+pub mod docker;
 pub mod factory;
 pub mod guest;
 pub mod oci;
@@ -11,6 +12,7 @@ pub mod policy;
 
 use crate::error::Result;
 pub use guest::{Counters, Execution, Guest, GuestSpec, Output, Prepared, PutFile, Status};
+use std::path::Path;
 
 /// A driver. Every method may block and may be called from several threads at once; calls that change one
 /// guest are made one after the other by the caller.
@@ -84,6 +86,13 @@ pub trait Hypervisor: Send + Sync {
     /// `true` after configure has succeeded. Does nothing for a guest that asked for no forwarding.
     fn set_forwarding(&self, guest: &Guest, on: bool) -> Result<()>;
 
-    /// Takes up a guest found in the records at mount. One that is gone is `NotFound`.
-    fn adopt(&self, guest: &Guest) -> Result<Status>;
+    /// Takes up a guest found in the records at mount; its output goes to `log` from now on. One that is gone is
+    /// `NotFound`.
+    fn adopt(&self, guest: &Guest, log: &Path) -> Result<Status>;
+
+    /// Waits, for moments at most, until all that a guest which has ended said is in its log.
+    fn settle_log(&self, guest: &Guest) {
+        // A driver that writes the log itself has written it.
+        let _ = guest;
+    }
 }

@@ -475,7 +475,7 @@ impl Hypervisor for Oci {
         set.map_err(|e| class(e.into(), HypervisorError::Start, &guest.name))
     }
 
-    fn adopt(&self, guest: &Guest) -> Result<Status> {
+    fn adopt(&self, guest: &Guest, _log: &Path) -> Result<Status> {
         self.guest_status(guest)
     }
 }

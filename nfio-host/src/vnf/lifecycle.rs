@@ -137,6 +137,13 @@ impl VnfsOperations {
     fn bring_up(&self, instance: &Instance, guest: &Guest) -> Result<()> {
         let prepared = self.prepare(instance)?;
         self.hypervisor.start(guest, &prepared)?;
+        // A driver may have had to make the guest anew to start it as `prepare` asked.
+        let id = self.hypervisor.get_id(guest)?;
+        if id != guest.id {
+            let mut record = instance.deployed()?;
+            record.guest.id = id;
+            instance.set_record(record)?;
+        }
         self.take_in(instance, guest)
     }
 
@@ -164,6 +171,7 @@ impl VnfsOperations {
             Ok(Status::Exited | Status::Dead) | Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) => {}
             _ => return error,
         }
+        self.hypervisor.settle_log(guest);
         let words = match standard::log_tail(instance, LOG_TAIL) {
             words if words.is_empty() => "nothing".to_owned(),
             words => words,

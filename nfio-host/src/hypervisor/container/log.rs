@@ -35,6 +35,11 @@ impl Log {
         self.file.write_all(bytes)
     }
 
+    /// Empties it.
+    pub(in crate::hypervisor) fn clear(&mut self) -> io::Result<()> {
+        self.file.set_len(0)
+    }
+
     /// In place: a reader that follows the log keeps its open file.
     fn drop_oldest_half(&mut self, size: u64) -> io::Result<()> {
         let keep = size.min(self.cap / 2);

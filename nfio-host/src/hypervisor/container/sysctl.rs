@@ -3,6 +3,7 @@
 //! Forwarding is withheld until the type has configured the guest: a firewall never forwards without its rules.
 
 use nix::sched::{CloneFlags, setns};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
@@ -24,7 +25,7 @@ const IPC: [&str; 8] = [
 ];
 
 /// The guest's parameters, sorted by who writes them.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::hypervisor) struct Sysctls {
     /// For libcontainer: dotted key and value.
     pub(in crate::hypervisor) ipc: BTreeMap<String, String>,
@@ -74,6 +75,24 @@ impl Sysctls {
             }
         }
         Ok(sysctls)
+    }
+
+    /// What an engine is to set when it makes a container: all, but forwarding is withheld from one of this machine.
+    pub(in crate::hypervisor) fn at_create(&self, local: bool) -> BTreeMap<String, String> {
+        let dotted = |path: &PathBuf| {
+            // As sysctl(8) writes it: a dot within a word is a slash.
+            let words = path.iter().map(|word| word.to_string_lossy().replace('.', "/"));
+            words.collect::<Vec<_>>().join(".")
+        };
+        let mut all = self.ipc.clone();
+        all.extend(self.net.iter().map(|(path, value)| (dotted(path), value.clone())));
+        let withheld = |value: &String| if local { "0".to_owned() } else { value.clone() };
+        all.extend(self.forwarding.iter().map(|(path, value)| (dotted(path), withheld(value))));
+        if local {
+            // A new namespace takes the host's setting over.
+            all.insert("net.ipv4.ip_forward".into(), "0".into());
+        }
+        all
     }
 
     pub(in crate::hypervisor) fn forwards(&self) -> bool {
