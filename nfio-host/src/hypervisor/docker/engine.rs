@@ -5,7 +5,7 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::{EventsOptionsBuilder, ListContainersOptionsBuilder};
 use futures_util::StreamExt;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,6 +26,8 @@ pub(super) const QUICK: Duration = Duration::from_secs(4);
 pub(super) const SLOW: Duration = Duration::from_secs(50);
 /// After this much silence the engine is asked whether it is still there: a half-open connection stays silently up.
 const SILENCE: Duration = Duration::from_secs(1);
+/// Events that are looked at together.
+const BURST: usize = 256;
 /// First and longest wait before an engine that does not answer is tried again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
@@ -155,24 +157,26 @@ impl Engine {
 
     async fn try_follow(self: &Arc<Self>) -> std::result::Result<(), Failure> {
         let docker = self.client().await?;
-        // By the engine's own clock, so that nothing is missed between the look at all and the first event.
-        let now = within(QUICK, docker.info()).await?.system_time;
         let mut filters = self.ours();
         filters.insert("type".into(), vec!["container".into()]);
-        let mut options = EventsOptionsBuilder::new().filters(&filters);
-        if let Some(now) = &now {
-            options = options.since(now);
-        }
-        let mut events = pin!(docker.events(Some(options.build())));
+        // From whatever the engine remembers on, so that nothing is missed between the look at all and the first event,
+        // whose clock is not ours.
+        let options = EventsOptionsBuilder::new().filters(&filters).since("1").build();
+        let mut events = pin!(docker.events(Some(options)).ready_chunks(BURST));
         self.look_at_all(&docker).await?;
         tracing::info!("{} answers", self.address);
         loop {
             match timeout(SILENCE, events.next()).await {
-                Ok(Some(event)) => {
-                    let event = event.map_err(Failure::from)?;
-                    // A command in a guest changes nothing of it.
-                    let command = event.action.as_deref().is_some_and(|action| action.starts_with("exec_"));
-                    if let Some(container) = event.actor.and_then(|actor| actor.id).filter(|_| !command) {
+                Ok(Some(burst)) => {
+                    let mut changed = BTreeSet::new();
+                    for event in burst {
+                        let event = event?;
+                        // A command in a guest changes nothing of it.
+                        let command =
+                            event.action.as_deref().is_some_and(|action| action.starts_with("exec_"));
+                        changed.extend(event.actor.and_then(|actor| actor.id).filter(|_| !command));
+                    }
+                    for container in changed {
                         self.look(&container).await?;
                     }
                 }
