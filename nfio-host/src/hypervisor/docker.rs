@@ -245,19 +245,24 @@ impl Hypervisor for Docker {
     }
 
     fn destroy(&self, guest: &Guest, force: bool) -> Result<()> {
-        let (engine, known) = match self.known(guest) {
-            Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) => return Ok(()),
-            other => other?,
+        let engine = self.ready(&guest.host)?;
+        let known = match engine.known(guest) {
+            Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) => None,
+            other => Some(other?),
         };
-        if !force && matches!(known.status, Status::Running | Status::Paused) {
+        let runs =
+            known.as_ref().is_some_and(|known| matches!(known.status, Status::Running | Status::Paused));
+        if runs && !force {
             let message =
                 format!("{} runs: write stop into action first, or destroy it with force", guest.name);
             return Err(HypervisorError::Destroy(message).into());
         }
         let removed = self.wait(async {
-            renew::remove(&engine, &known.container).await?;
-            renew::remove_images(&engine, guest).await?;
-            engine.look(&known.container).await
+            if let Some(known) = known {
+                renew::remove(&engine, &known.container).await?;
+                engine.look(&known.container).await?;
+            }
+            renew::remove_images(&engine, guest).await
         });
         engine.logs.forget(&guest.labels.id);
         self.boot_files.remove(&guest.labels.id)?;
