@@ -49,6 +49,8 @@ rm -rf "$new/usr/share/doc" "$new/usr/share/man" "$new/usr/share/locale" "$new/u
 done
 
 # What the packages' scripts would have done.
+rmdir "$new/var/run"
+ln -s ../run "$new/var/run"
 cp "$new/usr/share/base-passwd/passwd.master" "$new/etc/passwd"
 cp "$new/usr/share/base-passwd/group.master" "$new/etc/group"
 mkdir -p "$new/etc/nfio" "$new/run/suricata" "$new/var/log/suricata" "$new/var/lib/suricata/rules"
