@@ -44,7 +44,7 @@ logging:
     - file:
         enabled: yes
         filename: /run/suricata/nfio.log
-# How far stats/alerts lags behind, in seconds.
+# How often Suricata sums up what stats/alerts tells, in seconds.
 stats:
   enabled: yes
   interval: 1

@@ -14,7 +14,7 @@
 //!   stdout, so they also stand in `log` between Suricata's own lines, and nothing grows in the guest. Like `log` it
 //!   begins anew at `activate`, is there while the guest does not run, and keeps the newest: `log` has a cap.
 //! - **stats/alerts** counts the alerts since Suricata's last start, as Suricata itself does, and so goes on when `log`
-//!   drops old lines. It lags about a second behind.
+//!   drops old lines. It lags up to four seconds behind: Suricata's threads hand in their counters every three.
 //! - **The image** has Suricata 7 with `suricatasc`, `sh`, `cmp` and `grep`, and an `/etc/suricata/suricata.yaml`: all of
 //!   it holds but `outputs`, `logging`, `stats`, `unix-command` and, with an nf_conf, the rule files (`config` says what
 //!   stands there instead). `examples/images/suricata.sh` makes one.
