@@ -245,7 +245,10 @@ impl Host for Guest {
 
     fn value(&self, name: &str) -> Result<Vec<u8>> {
         match name {
-            "log" => return Ok(self.state().guest_log.clone()),
+            "log" => {
+                self.only_in("read the guest's log", &[&[Call::Getattr], ASKING].concat())?;
+                return Ok(self.state().guest_log.clone());
+            }
             "status" => {}
             _ => self.only_in("ask the driver", ASKING)?,
         }

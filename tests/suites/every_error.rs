@@ -470,6 +470,7 @@ read_file       .      .        .     .      .        .
 write_file      .      .        .     .      .        .
 value_status    -      .        .     .      .        .
 value_rx_bytes  -      -        .     .      .        .
+guest_log       -      .        .     .      .        .
 guest_status    -      -        .     .      .        .
 get_id          -      -        .     .      .        .
 get_ip          -      -        .     .      .        .

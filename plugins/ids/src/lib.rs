@@ -8,8 +8,9 @@
 //!
 //! - **nf_conf** takes the place of the image's rules. At `reload` it is first judged by a Suricata of its own
 //!   (`suricata -T`), then swapped in while packets go on being watched; a refused one leaves the running one as it was,
-//!   and the error names lines of nf_conf. Empty, it leaves the image's own rules in force. A start succeeds once
-//!   Suricata captures, with every rule of nf_conf in force.
+//!   and the error names lines of nf_conf. A rule that drops does no more than alert: Suricata listens here, it
+//!   does not stand in the way. Empty, nf_conf leaves the image's own rules in force. A start succeeds once Suricata
+//!   captures with every rule of nf_conf.
 //! - **alerts** holds the alerts as Suricata's EVE writes them, one JSON object a line. They come through the guest's
 //!   stdout, so they also stand in `log` between Suricata's own lines, and nothing grows in the guest. Like `log` it
 //!   begins anew at `activate`, is there while the guest does not run, and keeps the newest: `log` has a cap.
