@@ -296,7 +296,8 @@ fn class_723_a_module_that_outstays_its_deadline_loses_its_handle() {
     let line = log.lines().find(|line| line.contains("past its deadline")).expect("its line");
     let answers: Vec<_> = line.split("past its deadline: ").nth(1).expect("answers").split(", ").collect();
     let answers: Vec<_> = answers.into_iter().filter(|answer| !answer.is_empty()).collect();
-    assert_eq!(answers.len(), 25, "{line}");
+    let asked = HANDLE.trim().lines().count() - 1;
+    assert_eq!(answers.len(), asked, "{line}");
     for answer in answers {
         assert!(answer.ends_with(&format!(" 723 {}", libc::ETIMEDOUT)), "{answer}");
     }
@@ -470,6 +471,7 @@ read_file       .      .        .     .      .        .
 write_file      .      .        .     .      .        .
 value_status    -      .        .     .      .        .
 value_rx_bytes  -      -        .     .      .        .
+guest_log       -      .        .     .      .        .
 guest_status    -      -        .     .      .        .
 get_id          -      -        .     .      .        .
 get_ip          -      -        .     .      .        .

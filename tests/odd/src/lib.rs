@@ -150,6 +150,7 @@ fn answers(vnf: &Vnf<'_>) -> String {
     note("write_file", vnf.write_file("heard", b"x"));
     note("value status", vnf.value("status").map(drop));
     note("value rx_bytes", vnf.value("stats/rx_bytes").map(drop));
+    note("guest_log", vnf.guest_log().map(drop));
     note("guest_status", vnf.guest_status().map(drop));
     note("get_id", vnf.get_id().map(drop));
     note("get_ip", vnf.get_ip().map(drop));
