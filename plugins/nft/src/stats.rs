@@ -1,16 +1,33 @@
-//! What the ruleset has dropped, from nft's own listing.
+//! The live ruleset, and what it has dropped, from nft's own listing.
 //!
 //! The listing is read as text, by the parser that reads nf_conf: nft 1.0.6 writes a nameless chain (`jump { … }`) as
 //! one string in its JSON, and there are builds of nft without JSON.
 
-use middlebox_sdk::{NfioError, Result};
+use middlebox_sdk::{NfioError, Result, Vnf};
 
 use crate::rewrite::{POLICY_COMMENT, policies};
 use crate::rule::Counted;
 use crate::syntax::{Item, parse};
+use crate::{nft, record};
 
-/// Packets dropped by rules and policies, as far as counters tell.
-pub(crate) fn dropped(listing: &str) -> Result<u64> {
+/// The live ruleset with its counters, and without what nfio keeps there for itself.
+///
+/// # Errors
+/// What the guest or its nft could not do.
+pub fn rules(vnf: &Vnf<'_>) -> Result<String> {
+    Ok(record::without(&nft::list(vnf, &["list", "ruleset"])?))
+}
+
+/// Packets dropped by rules and policies since configure, as far as counters tell.
+///
+/// # Errors
+/// What the guest or its nft could not do.
+pub fn dropped(vnf: &Vnf<'_>) -> Result<u64> {
+    // Terse: without the elements of sets, which may be many and drop nothing.
+    dropped_by(&nft::list(vnf, &["-t", "list", "ruleset"])?)
+}
+
+fn dropped_by(listing: &str) -> Result<u64> {
     let items = parse(listing).map_err(|why| {
         NfioError::command(format!("nft's listing of the ruleset is not understood: {why}"))
     })?;
@@ -63,8 +80,8 @@ table ip t {
 	}
 }
 "#;
-        assert_eq!(dropped(listing).unwrap(), 31);
-        assert_eq!(dropped("").unwrap(), 0);
-        assert_eq!(dropped("table ip t {").unwrap_err().code(), 703);
+        assert_eq!(dropped_by(listing).unwrap(), 31);
+        assert_eq!(dropped_by("").unwrap(), 0);
+        assert_eq!(dropped_by("table ip t {").unwrap_err().code(), 703);
     }
 }
