@@ -11,6 +11,7 @@
 
 use middlebox_sdk::error::ENOENT;
 use middlebox_sdk::{File, Middlebox, NfioError, Result, Type, Vnf};
+use nft::Count;
 
 const DROPS: &str = "stats/pkt_drops";
 const RULES: &str = "stats/rules";
@@ -43,7 +44,7 @@ impl Middlebox for Firewall {
     }
 
     fn configure(&self, vnf: &Vnf<'_>, nf_conf: &[u8]) -> Result<()> {
-        nft::configure(vnf, nf_conf)
+        nft::configure(vnf, nf_conf, Count::Drops)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use middlebox_sdk::{Level, NfioError, Result, Vnf};
 
+use crate::count::Count;
 use crate::lexer::line_of;
 use crate::record::{self, Live, RECORD};
 use crate::syntax::{Item, Table, made, parse};
@@ -10,12 +11,12 @@ use crate::{include, nft, rewrite};
 /// Lists all tables with their chains, but no rules and no elements: short, however long the ruleset.
 const TABLES: &[&str] = &["list", "chains"];
 
-/// Gives `nf_conf`, an nft ruleset, to the guest.
+/// Gives `nf_conf`, an nft ruleset, to the guest, with counters for what is to be counted.
 ///
 /// # Errors
 /// VNFConfigurationError where nf_conf is refused; the guest's rules are then as they were. Otherwise what the guest
 /// or its nft could not do.
-pub fn configure(vnf: &Vnf<'_>, nf_conf: &[u8]) -> Result<()> {
+pub fn configure(vnf: &Vnf<'_>, nf_conf: &[u8], count: Count) -> Result<()> {
     let text = text(nf_conf)?;
     if text.trim().is_empty() {
         return take_away(vnf);
@@ -40,12 +41,12 @@ pub fn configure(vnf: &Vnf<'_>, nf_conf: &[u8]) -> Result<()> {
     refused(&items, |_| "a file that nf_conf includes".into())?;
     foreign(&items, &live)?;
     let record = record::entry(&made(&items));
-    let counting = rewrite::with_counters(&whole, &items);
+    let counting = rewrite::with_counters(&whole, &items, count);
     nft::give(vnf, false, &deletion, &format!("{counting}{record}")).or_else(|error| {
         // A ruleset that nft takes must not fail for the sake of counting.
         vnf.log(
             Level::Warn,
-            &format!("nft does not take nf_conf with counters, so drops go uncounted: {error}"),
+            &format!("nft does not take nf_conf with counters, so {} go uncounted: {error}", count.plural()),
         );
         nft::give(vnf, false, &deletion, &format!("{plain}{record}"))
     })
@@ -98,7 +99,7 @@ fn foreign(items: &[Item<'_>], live: &Live) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{configure, dropped, rules};
+    use crate::{Count, configure, dropped, rules};
     use middlebox_sdk::testing::{Command, Guest};
     use middlebox_sdk::{Level, Output};
 
@@ -117,7 +118,7 @@ mod tests {
             let list = command.argv == ["nft", "list", "chains"];
             Output { stdout: if list { listing.into() } else { Vec::new() }, ..Output::default() }
         });
-        configure(&guest.vnf(), b"flush ruleset\ntable t { chain c { drop; }; }\n").unwrap();
+        configure(&guest.vnf(), b"flush ruleset\ntable t { chain c { drop; }; }\n", Count::Drops).unwrap();
         let gone = "delete table inet old\ndelete table ip nfio_nf_conf\n";
         assert_eq!(guest.commands()[1].argv, ["nft", "-c", "-f", "-"]);
         assert_eq!(guest.commands()[2].argv, ["nft", "-f", "-"]);
@@ -138,7 +139,7 @@ mod tests {
             let counts = String::from_utf8_lossy(&command.stdin).contains("counter");
             if counts { failing(1, "no counters today") } else { Output::default() }
         });
-        configure(&guest.vnf(), b"table t { chain c { drop; }; }").unwrap();
+        configure(&guest.vnf(), b"table t { chain c { drop; }; }", Count::Drops).unwrap();
         assert!(stdins(&guest).last().unwrap().starts_with("table t { chain c { drop; }; }"));
         let (level, line) = &guest.log_lines()[0];
         assert!(*level == Level::Warn && line.contains("no counters today"), "{line}");
@@ -147,11 +148,11 @@ mod tests {
     #[test]
     fn an_image_without_nft_is_told_so_and_is_fine_while_nf_conf_is_empty() {
         let guest = Guest::new("firewall", "fw-a").on_execute(|_| failing(127, "nft: not found"));
-        let error = configure(&guest.vnf(), b"table t { }").unwrap_err();
+        let error = configure(&guest.vnf(), b"table t { }", Count::Drops).unwrap_err();
         assert_eq!(error.code(), 703);
         assert!(error.to_string().contains("install nftables"), "{error}");
         assert_eq!(rules(&guest.vnf()).unwrap_err().code(), 703);
-        configure(&guest.vnf(), b"").unwrap();
+        configure(&guest.vnf(), b"", Count::Drops).unwrap();
     }
 
     #[test]
@@ -160,8 +161,8 @@ mod tests {
             let guest = Guest::new("firewall", "fw-a").with_status(status);
             assert_eq!(dropped(&guest.vnf()).unwrap_err().code(), code, "{status}");
             assert_eq!(rules(&guest.vnf()).unwrap_err().code(), code, "{status}");
-            assert_eq!(configure(&guest.vnf(), b"table t { }").unwrap_err().code(), code);
-            assert_eq!(configure(&guest.vnf(), b"").unwrap_err().code(), code);
+            assert_eq!(configure(&guest.vnf(), b"table t { }", Count::Drops).unwrap_err().code(), code);
+            assert_eq!(configure(&guest.vnf(), b"", Count::Drops).unwrap_err().code(), code);
         }
     }
 
@@ -169,7 +170,7 @@ mod tests {
     fn a_failure_of_nft_itself_is_no_fault_of_nf_conf() {
         let guest = Guest::new("firewall", "fw-a").on_execute(|_| failing(1, "Operation not permitted"));
         for nf_conf in ["", "table t { }"] {
-            let error = configure(&guest.vnf(), nf_conf.as_bytes()).unwrap_err();
+            let error = configure(&guest.vnf(), nf_conf.as_bytes(), Count::Drops).unwrap_err();
             assert_eq!(error.code(), 703);
             assert!(error.to_string().contains("Operation not permitted"));
         }

@@ -78,7 +78,7 @@ impl Netns {
     /// A guest whose commands run here.
     pub fn guest(self: &Arc<Self>) -> Guest {
         let netns = Arc::clone(self);
-        Guest::new("firewall", "fw-a").on_execute(move |command: &GuestCommand| {
+        Guest::new("nft", "a").on_execute(move |command: &GuestCommand| {
             let argv: Vec<&str> = command.argv.iter().map(String::as_str).collect();
             netns.run(&argv, &command.stdin)
         })
