@@ -10,6 +10,7 @@ mod hostile_root;
 mod last_error;
 mod life_cycle;
 mod modules;
+mod nat;
 mod nothing_slow_blocks;
 mod ordinary_files;
 mod outlives_nfio;
