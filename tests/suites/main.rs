@@ -11,6 +11,7 @@ mod ids;
 mod last_error;
 mod life_cycle;
 mod modules;
+mod nat;
 mod nothing_slow_blocks;
 mod ordinary_files;
 mod outlives_nfio;

@@ -8,7 +8,7 @@ mod odd;
 mod user;
 mod wait;
 
-pub use faults::{Covered, end_guest};
+pub use faults::{Covered, end_guest, first_process};
 pub use image::{debian, image, slow_image};
 pub use mounted::{Instance, Mounted, Options, built, nfio};
 pub use user::{NOBODY, User};

@@ -9,6 +9,15 @@ use std::process::{Command, Output};
 
 use crate::{eventually, image};
 
+/// The types whose plugins every mount has; one a line, so that branches can add theirs side by side.
+#[rustfmt::skip]
+const TYPES: &[&str] = &[
+    "firewall",
+    "ids",
+    "nat",
+    "random",
+];
+
 /// What a test may choose of a mount.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -52,7 +61,7 @@ impl Mounted {
         for path in [mounted.root(), mounted.path(), mounted.module_root()] {
             fs::create_dir(path).expect("mkdir");
         }
-        for ty in ["firewall", "ids", "random"] {
+        for ty in TYPES {
             let name = format!("lib{ty}.so");
             fs::copy(built(&name), mounted.module_root().join(&name)).expect("a built plugin");
         }
@@ -120,7 +129,13 @@ impl Mounted {
     /// Makes a firewall whose host and image are set.
     #[track_caller]
     pub fn firewall(&self, name: &str) -> Instance {
-        let instance = self.instance("firewall", name);
+        self.made("firewall", name)
+    }
+
+    /// Makes an instance of a type for the busybox image, with host and image set.
+    #[track_caller]
+    pub fn made(&self, ty: &str, name: &str) -> Instance {
+        let instance = self.instance(ty, name);
         fs::create_dir(instance.path()).expect("mkdir of an instance");
         instance.put("machine/ip", "127.0.0.1\n");
         instance.put("machine/vm.image", &format!("{}\n", image().display()));
