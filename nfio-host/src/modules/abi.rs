@@ -5,8 +5,9 @@ use abi_stable::std_types::{RResult, RSlice, RStr, RString, RVec};
 use middlebox_sdk::abi::{Answer, BoxedMiddlebox, Executed, Fault, HostAbi, HostAbi_TO, Lent};
 use middlebox_sdk::{Attributes, Host, Level, Type};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
+use super::crash::{self, Origin};
 use crate::error::{HostError, NfioError, Result};
 
 /// The longest reply that is taken from a plugin, in bytes.
@@ -18,13 +19,28 @@ pub struct Module {
     ty: Type,
     sdk_version: String,
     calls: AtomicU64,
+    odd_errno: AtomicI32,
+    origin: Origin,
 }
 
 impl Module {
     /// Asks the plugin what it is.
     pub(super) fn new(boxed: BoxedMiddlebox, sdk_version: String) -> Result<Self> {
-        let text: String = limited("describe", boxed.describe(), |text| text.len())?;
-        Ok(Self { boxed, ty: Type::from_text(&text)?, sdk_version, calls: AtomicU64::new(0) })
+        let ty = Type::from_text(&taken("describe", boxed.describe())?)?;
+        Ok(Self {
+            boxed,
+            ty,
+            sdk_version,
+            calls: AtomicU64::new(0),
+            odd_errno: AtomicI32::new(0),
+            origin: Origin::default(),
+        })
+    }
+
+    /// The same module, whose crashes are marked as those of its file.
+    pub(super) fn from_file(mut self, origin: Origin) -> Self {
+        self.origin = origin;
+        self
     }
 
     /// What the plugin said about itself.
@@ -42,79 +58,140 @@ impl Module {
         self.calls.load(Ordering::Relaxed)
     }
 
+    /// The last errno that it answered and that does not exist; 0: none since this was asked last.
+    pub(super) fn take_odd_errno(&self) -> i32 {
+        self.odd_errno.swap(0, Ordering::Relaxed)
+    }
+
     /// See [`middlebox_sdk::Middlebox::mkdir`].
     pub fn mkdir(&self, host: &dyn Host) -> Result<()> {
-        self.call("mkdir", |_| 0, |lent| self.boxed.mkdir(lent), host)
+        self.call("mkdir", "", |lent| self.boxed.mkdir(lent), host)
     }
 
     /// See [`middlebox_sdk::Middlebox::getattr`].
     pub fn getattr(&self, host: &dyn Host, file: &str) -> Result<Attributes> {
-        let text: String = self.call(
-            "getattr",
-            |text: &RString| text.len(),
-            |lent| self.boxed.getattr(lent, file.into()),
-            host,
-        )?;
+        let text = self.call("getattr", file, |lent| self.boxed.getattr(lent, file.into()), host)?;
         Attributes::from_text(&text)
     }
 
     /// See [`middlebox_sdk::Middlebox::read`].
     pub fn read(&self, host: &dyn Host, file: &str) -> Result<Vec<u8>> {
-        self.call("read", |data: &RVec<u8>| data.len(), |lent| self.boxed.read(lent, file.into()), host)
+        self.call("read", file, |lent| self.boxed.read(lent, file.into()), host)
     }
 
     /// See [`middlebox_sdk::Middlebox::write`].
     pub fn write(&self, host: &dyn Host, file: &str, data: &[u8]) -> Result<()> {
-        self.call("write", |_| 0, |lent| self.boxed.write(lent, file.into(), data.into()), host)
+        self.call("write", file, |lent| self.boxed.write(lent, file.into(), data.into()), host)
     }
 
     /// See [`middlebox_sdk::Middlebox::prepare`].
     pub fn prepare(&self, host: &dyn Host, nf_conf: &[u8]) -> Result<()> {
-        self.call("prepare", |_| 0, |lent| self.boxed.prepare(lent, nf_conf.into()), host)
+        self.call("prepare", "", |lent| self.boxed.prepare(lent, nf_conf.into()), host)
     }
 
     /// See [`middlebox_sdk::Middlebox::configure`].
     pub fn configure(&self, host: &dyn Host, nf_conf: &[u8]) -> Result<()> {
-        self.call("configure", |_| 0, |lent| self.boxed.configure(lent, nf_conf.into()), host)
+        self.call("configure", "", |lent| self.boxed.configure(lent, nf_conf.into()), host)
     }
 
-    fn call<T, U: From<T>>(
+    fn call<T: Reply>(
         &self,
-        what: &str,
-        length: impl Fn(&T) -> usize,
+        what: &'static str,
+        file: &str,
         call: impl FnOnce(Lent<'_>) -> Answer<T>,
         host: &dyn Host,
-    ) -> Result<U> {
+    ) -> Result<T::Taken> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let lender = Lender(host);
-        limited(what, call(HostAbi_TO::from_ptr(&lender, TD_Opaque)), length)
+        let lent = HostAbi_TO::from_ptr(&lender, TD_Opaque);
+        let answer = crash::during(&self.origin, what, file, || call(lent));
+        if let RResult::RErr(fault) = &answer
+            && fault.code == 0
+            && !(1..=511).contains(&fault.errno)
+        {
+            self.odd_errno.store(fault.errno, Ordering::Relaxed);
+        }
+        taken(what, answer)
     }
 }
 
-/// Takes a plugin's answer: its errno is clamped by [`NfioError::from_code`], its length judged here.
-fn limited<T, U: From<T>>(what: &str, answer: Answer<T>, length: impl Fn(&T) -> usize) -> Result<U> {
-    let (answer, length) = match answer.into_result() {
-        Ok(value) => {
-            let length = length(&value);
-            (Ok(value.into()), length)
+/// What a plugin replies with. Nothing of it is believed: text need not be UTF-8.
+pub(super) trait Reply {
+    /// What becomes of it here.
+    type Taken;
+    /// Its length in bytes.
+    fn length(&self) -> usize;
+    /// None where it is no text but should be.
+    fn take(self) -> Option<Self::Taken>;
+}
+
+impl Reply for () {
+    type Taken = ();
+    fn length(&self) -> usize {
+        0
+    }
+    fn take(self) -> Option<()> {
+        Some(())
+    }
+}
+
+impl Reply for RVec<u8> {
+    type Taken = Vec<u8>;
+    fn length(&self) -> usize {
+        self.len()
+    }
+    fn take(self) -> Option<Vec<u8>> {
+        Some(self.into())
+    }
+}
+
+impl Reply for RString {
+    type Taken = String;
+    fn length(&self) -> usize {
+        self.len()
+    }
+    fn take(self) -> Option<String> {
+        String::from_utf8(self.into_bytes().into()).ok()
+    }
+}
+
+impl Reply for BoxedMiddlebox {
+    type Taken = Self;
+    fn length(&self) -> usize {
+        0
+    }
+    fn take(self) -> Option<Self> {
+        Some(self)
+    }
+}
+
+/// Takes a plugin's answer: its length and text are judged here, its errno is clamped by [`NfioError::from_code`].
+pub(super) fn taken<T: Reply>(what: &str, answer: Answer<T>) -> Result<T::Taken> {
+    match answer.into_result() {
+        Ok(reply) => limited(what, reply),
+        Err(Fault { code, errno, message }) => {
+            Err(NfioError::from_code(code, errno, limited(what, message)?))
         }
-        Err(fault) => {
-            let length = fault.message.len();
-            (Err(NfioError::from(fault)), length)
-        }
-    };
+    }
+}
+
+fn limited<T: Reply>(what: &str, reply: T) -> Result<T::Taken> {
+    let length = reply.length();
     if length > REPLY_LIMIT {
         let message = format!("the module answered {length} bytes to {what}; the limit is {REPLY_LIMIT}");
         return Err(HostError::ModuleFault(message).into());
     }
-    answer
+    reply.take().ok_or_else(|| {
+        let message = format!("the module answered {what} with a text that is not UTF-8");
+        HostError::ModuleFault(message).into()
+    })
 }
 
 /// Lends a [`Host`] across the ABI. A panic of ours must not cross either.
 struct Lender<'a>(&'a dyn Host);
 
 fn guard<T, U>(call: impl FnOnce() -> Result<T>, convert: impl FnOnce(T) -> U) -> Answer<U> {
-    match catch_unwind(AssertUnwindSafe(call)) {
+    match crash::outside(|| catch_unwind(AssertUnwindSafe(call))) {
         Ok(Ok(value)) => RResult::ROk(convert(value)),
         Ok(Err(error)) => RResult::RErr(error.into()),
         Err(_) => {
@@ -123,46 +200,52 @@ fn guard<T, U>(call: impl FnOnce() -> Result<T>, convert: impl FnOnce(T) -> U) -
     }
 }
 
-fn words<'a>(argv: &'a RSlice<'_, RStr<'_>>) -> Vec<&'a str> {
-    argv.iter().map(|word| word.as_str()).collect()
+/// Text from a plugin, which need not be one.
+fn text<'a>(text: &RStr<'a>) -> Result<&'a str> {
+    std::str::from_utf8(text.as_rslice().as_slice())
+        .map_err(|_| HostError::ModuleFault("the module asked with a text that is not UTF-8".into()).into())
+}
+
+fn words<'a>(argv: &'a RSlice<'_, RStr<'_>>) -> Result<Vec<&'a str>> {
+    argv.iter().map(text).collect()
 }
 
 impl HostAbi for Lender<'_> {
     fn identity(&self, what: RStr<'_>) -> Answer<RString> {
-        guard(|| self.0.identity(what.as_str()), RString::from)
+        guard(|| self.0.identity(text(&what)?), RString::from)
     }
 
     fn read_file(&self, path: RStr<'_>) -> Answer<RVec<u8>> {
-        guard(|| self.0.read_file(path.as_str()), RVec::from)
+        guard(|| self.0.read_file(text(&path)?), RVec::from)
     }
 
     fn write_file(&self, path: RStr<'_>, data: RSlice<'_, u8>) -> Answer<()> {
-        guard(|| self.0.write_file(path.as_str(), data.as_slice()), |()| ())
+        guard(|| self.0.write_file(text(&path)?, data.as_slice()), |()| ())
     }
 
     fn value(&self, name: RStr<'_>) -> Answer<RVec<u8>> {
-        guard(|| self.0.value(name.as_str()), RVec::from)
+        guard(|| self.0.value(text(&name)?), RVec::from)
     }
 
     fn put_file(&self, path: RStr<'_>, mode: u32, data: RSlice<'_, u8>) -> Answer<()> {
-        guard(|| self.0.put_file(path.as_str(), mode, data.as_slice()), |()| ())
+        guard(|| self.0.put_file(text(&path)?, mode, data.as_slice()), |()| ())
     }
 
     fn set_env(&self, name: RStr<'_>, value: RStr<'_>) -> Answer<()> {
-        guard(|| self.0.set_env(name.as_str(), value.as_str()), |()| ())
+        guard(|| self.0.set_env(text(&name)?, text(&value)?), |()| ())
     }
 
     fn set_command(&self, argv: RSlice<'_, RStr<'_>>) -> Answer<()> {
-        guard(|| self.0.set_command(&words(&argv)), |()| ())
+        guard(|| self.0.set_command(&words(&argv)?), |()| ())
     }
 
     fn operate(&self, operation: RStr<'_>, argument: RStr<'_>) -> Answer<RString> {
-        guard(|| self.0.operate(operation.as_str(), argument.as_str()), RString::from)
+        guard(|| self.0.operate(text(&operation)?, text(&argument)?), RString::from)
     }
 
     fn execute(&self, argv: RSlice<'_, RStr<'_>>, stdin: RSlice<'_, u8>) -> Answer<Executed> {
         guard(
-            || self.0.execute(&words(&argv), stdin.as_slice()),
+            || self.0.execute(&words(&argv)?, stdin.as_slice()),
             |done| Executed {
                 exit_code: done.exit_code,
                 stdout: done.stdout.into(),
@@ -179,7 +262,7 @@ impl HostAbi for Lender<'_> {
             _ => Level::Debug,
         };
         let logged = || {
-            self.0.log(level, message.as_str());
+            self.0.log(level, text(&message)?);
             Ok(())
         };
         // There is nobody to tell of a log that failed.
