@@ -4,6 +4,7 @@ use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{RResult, RSlice, RStr, RString, RVec};
 use middlebox_sdk::abi::{Answer, BoxedMiddlebox, Executed, Fault, HostAbi, HostAbi_TO, Lent};
 use middlebox_sdk::{Attributes, Host, Level, Type};
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
@@ -15,7 +16,7 @@ const REPLY_LIMIT: usize = 16 << 20;
 
 /// A loaded plugin. It is never unloaded: values of it may live on in threads that still run its code.
 pub struct Module {
-    boxed: BoxedMiddlebox,
+    boxed: ManuallyDrop<BoxedMiddlebox>,
     ty: Type,
     sdk_version: String,
     calls: AtomicU64,
@@ -28,7 +29,7 @@ impl Module {
     pub(super) fn new(boxed: BoxedMiddlebox, sdk_version: String) -> Result<Self> {
         let ty = Type::from_text(&taken("describe", boxed.describe())?)?;
         Ok(Self {
-            boxed,
+            boxed: ManuallyDrop::new(boxed),
             ty,
             sdk_version,
             calls: AtomicU64::new(0),
@@ -38,7 +39,7 @@ impl Module {
     }
 
     /// The same module, whose crashes are marked as those of its file.
-    pub(super) fn from_file(mut self, origin: Origin) -> Self {
+    pub(super) fn with_origin(mut self, origin: Origin) -> Self {
         self.origin = origin;
         self
     }
@@ -112,6 +113,14 @@ impl Module {
             self.odd_errno.store(fault.errno, Ordering::Relaxed);
         }
         taken(what, answer)
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        let boxed = &mut self.boxed;
+        // SAFETY: it is dropped once, here, and not used again.
+        crash::during(&self.origin, "its drop", "", || unsafe { ManuallyDrop::drop(boxed) });
     }
 }
 
@@ -273,6 +282,7 @@ impl HostAbi for Lender<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use middlebox_sdk::abi::{MiddleboxAbi, MiddleboxAbi_TO};
     use middlebox_sdk::testing::Guest;
     use middlebox_sdk::{Middlebox, Vnf};
 
@@ -286,7 +296,11 @@ mod tests {
 
         fn read(&self, _: &Vnf<'_>, file: &str) -> Result<Vec<u8>> {
             match file.strip_prefix("error-") {
-                Some(length) => Err(NfioError::posix(600, "x".repeat(length.parse().unwrap()))),
+                Some(length) => {
+                    let message = "x".repeat(length.parse().unwrap());
+                    // Not by `posix`, which would make it a possible one.
+                    Err(NfioError::Posix { errno: 600, message })
+                }
                 None => Ok(vec![b'x'; file.parse().unwrap()]),
             }
         }
@@ -310,8 +324,64 @@ mod tests {
             assert_eq!((error.code(), error.errno()), (726, libc::EIO));
             assert!(error.to_string().len() < 200);
         }
+        assert_eq!(module.take_odd_errno(), 600);
         assert_eq!(module.read(&guest, "error-3").unwrap_err().errno(), libc::EIO);
+        assert_eq!((module.take_odd_errno(), module.take_odd_errno()), (600, 0));
         assert_eq!(module.calls(), 4);
+    }
+
+    /// Speaks the ABI itself, and texts that are not UTF-8.
+    struct Garbled {
+        describes_itself: bool,
+    }
+
+    fn garbled() -> RString {
+        // SAFETY: deliberately broken, as a hostile plugin's would be. Nothing may use it as text.
+        unsafe { RString::from_utf8_unchecked(RVec::from(b"length = 1\xff\xfe".to_vec())) }
+    }
+
+    impl MiddleboxAbi for Garbled {
+        fn describe(&self) -> Answer<RString> {
+            let text = || Type::new("garbled", "1").to_text().unwrap().into();
+            RResult::ROk(if self.describes_itself { text() } else { garbled() })
+        }
+        fn mkdir(&self, _: Lent<'_>) -> Answer<()> {
+            RResult::RErr(Fault { code: 0, errno: libc::EBUSY, message: garbled() })
+        }
+        fn getattr(&self, _: Lent<'_>, _: RStr<'_>) -> Answer<RString> {
+            RResult::ROk(garbled())
+        }
+        fn read(&self, host: Lent<'_>, _: RStr<'_>) -> Answer<RVec<u8>> {
+            // SAFETY: as above.
+            let path = unsafe { RStr::from_raw_parts(b"\xff".as_ptr(), 1) };
+            host.read_file(path)
+        }
+        fn write(&self, _: Lent<'_>, _: RStr<'_>, _: RSlice<'_, u8>) -> Answer<()> {
+            RResult::ROk(())
+        }
+        fn prepare(&self, _: Lent<'_>, _: RSlice<'_, u8>) -> Answer<()> {
+            RResult::ROk(())
+        }
+        fn configure(&self, _: Lent<'_>, _: RSlice<'_, u8>) -> Answer<()> {
+            RResult::ROk(())
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_not_utf_8_is_the_modules_fault_wherever_it_comes_from() {
+        let boxed = |describes_itself| MiddleboxAbi_TO::from_value(Garbled { describes_itself }, TD_Opaque);
+        let error = Module::new(boxed(false), "1.0.0".into()).err().expect("no type");
+        assert_eq!(error.code(), 726);
+        let (module, guest) = (Module::new(boxed(true), "1.0.0".into()).unwrap(), Guest::new("garbled", "a"));
+        for (outcome, words) in [
+            (module.mkdir(&guest), "answered mkdir"),
+            (module.getattr(&guest, "x").map(drop), "answered getattr"),
+            (module.read(&guest, "x").map(drop), "asked with"),
+        ] {
+            let error = outcome.unwrap_err();
+            assert_eq!((error.code(), error.errno()), (726, libc::EIO), "{error}");
+            assert!(error.to_string().contains(words) && error.to_string().contains("UTF-8"), "{error}");
+        }
     }
 
     #[test]

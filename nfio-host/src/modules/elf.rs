@@ -18,7 +18,9 @@ pub(super) fn judge(data: &[u8]) -> Result<usize, String> {
 }
 
 fn judge_as<H: FileHeader<Endian = Endianness>>(data: &[u8]) -> Result<usize, String> {
-    let cut = |why: object::Error| format!("it is damaged or not copied whole: {why}");
+    let cut = |why: object::Error| {
+        format!("it is damaged or not copied whole ({why}); copy it aside and move it into place")
+    };
     let file = ElfFile::<H>::parse(data).map_err(cut)?;
     let here = if cfg!(target_arch = "aarch64") { elf::EM_AARCH64 } else { elf::EM_X86_64 };
     let machine = file.elf_header().e_machine(file.endian());

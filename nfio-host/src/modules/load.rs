@@ -114,14 +114,15 @@ fn unused_name() -> String {
 /// Opens a copy in this process.
 pub(super) fn open(copy: &Path, origin: Origin) -> Result<Module, String> {
     let module = crash::during(&origin, "its construction", "", || dlopen(copy).and_then(construct))?;
-    Ok(module.from_file(origin))
+    Ok(module.with_origin(origin))
 }
 
 fn dlopen(copy: &Path) -> Result<&'static LibHeader, String> {
     // SAFETY: opening runs the constructors of a file that the operator put into module_root; plugins are trusted
     // code. The file is whole (`elf::judge`) and nobody else writes the copy.
-    let library = unsafe { Library::open(Some(copy), RTLD_NOW | RTLD_LOCAL) }
-        .map_err(|e| format!("the dynamic linker refuses it: {e}"))?;
+    let library = unsafe { Library::open(Some(copy), RTLD_NOW | RTLD_LOCAL) }.map_err(|e| {
+        format!("the dynamic linker refuses its copy {} (no noexec there?): {e}", copy.display())
+    })?;
     // SAFETY: the symbol is a static `LibHeader`, whose first field is an `AbiHeader`; both are checked by
     // `upgrade` before anything else of it is read.
     let header = unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) }
