@@ -91,6 +91,24 @@ fn a_plugin_on_trial_inherits_no_descriptor_leaves_no_core_and_ends_with_us() {
 }
 
 #[test]
+fn of_a_plugin_only_what_is_loaded_is_copied() {
+    let room = Room::new();
+    let note = room.path("note");
+    let source = format!(
+        "#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <stdio.h>\n#include <sys/stat.h>\n{HEADER}\
+         __attribute__((constructor)) static void begin(void) {{ Dl_info info; struct stat copy;\
+         dladdr(begin, &info); stat(info.dli_fname, &copy); FILE *note = fopen(\"{}\", \"w\");\
+         fprintf(note, \"%ld\", (long)copy.st_size); fclose(note); }}\n",
+        note.display()
+    );
+    let file = room.compiled("small.so", &source);
+    check(&file).is_bad("another ABI library");
+    let (whole, copied) = (fs::read(file).unwrap(), fs::read_to_string(note).unwrap());
+    assert_eq!(copied.parse::<usize>().unwrap(), loaded(&whole));
+    assert!(loaded(&whole) < whole.len());
+}
+
+#[test]
 fn nothing_that_a_plugin_starts_outlives_its_trial() {
     let room = Room::new();
     let note = room.path("pid");
