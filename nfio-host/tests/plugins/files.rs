@@ -1,6 +1,7 @@
 //! Files that are no plugin, or end the process that loads them.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use super::bed::{HEADER, Room, built, check};
 
@@ -121,9 +122,13 @@ fn nothing_that_a_plugin_starts_outlives_its_trial() {
     );
     check(&room.compiled("fork.so", &source)).is_bad("while it was loaded it");
     let pid: i32 = fs::read_to_string(note).unwrap().parse().unwrap();
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let gone = stat.is_empty() || stat.contains(") Z ");
-    assert!(gone, "the child of a plugin goes on: {stat}");
+    let stat = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // SIGKILL has been sent; whoever has become its parent may take a while to reap it.
+    let began = Instant::now();
+    while !(stat().is_empty() || stat().contains(") Z ")) {
+        assert!(began.elapsed() < Duration::from_secs(60), "the child of a plugin goes on: {}", stat());
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// The end of the last segment that is loaded.
