@@ -2,12 +2,25 @@
 //! that knows libloading and abi_stable.
 
 mod abi;
+mod check;
+mod child;
+mod crash;
 mod elf;
+mod exercise;
+mod list;
 mod load;
+mod probe;
 mod registry;
+mod reply;
+mod source;
 mod table;
+mod trust;
 
 pub use abi::Module;
+pub use check::{Verdict, check};
+pub use crash::mark_crashes;
+pub use list::list;
 pub use load::Loader;
+pub use probe::helper_main;
 pub use registry::{FILES, Registry, Row};
 pub use table::Table;

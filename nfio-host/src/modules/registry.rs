@@ -265,7 +265,7 @@ fn row(name: &str, entry: &Entry) -> Row {
     }
 }
 
-fn shared_objects(module_root: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn shared_objects(module_root: &Path) -> Result<Vec<PathBuf>> {
     let fail = |e: std::io::Error| {
         NfioError::posix(
             e.raw_os_error().unwrap_or(libc::EIO),
