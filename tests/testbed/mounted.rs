@@ -18,6 +18,8 @@ pub struct Options {
     pub config: String,
     /// Where ROOT is made; None: below `/run`.
     pub root: Option<PathBuf>,
+    /// The nfio that mounts; None: the built one.
+    pub nfio: Option<PathBuf>,
 }
 
 /// A mount of its own ROOT and its own module_root.
@@ -69,7 +71,7 @@ impl Mounted {
 
     /// Runs `nfio mount`.
     pub fn try_mount(&self) -> Output {
-        let mut command = nfio();
+        let mut command = self.nfio();
         command.args(["mount", "--hypervisor", "Oci", "--module-root"]).arg(self.module_root());
         command.arg("--config").arg(self.config()).args(&self.options.arguments);
         command.arg(self.root()).arg(self.path()).output().expect("nfio mount")
@@ -78,7 +80,7 @@ impl Mounted {
     /// Runs `nfio umount`, which must succeed.
     #[track_caller]
     pub fn umount(&self) {
-        let output = nfio().arg("umount").arg(self.path()).output().expect("nfio umount");
+        let output = self.nfio().arg("umount").arg(self.path()).output().expect("nfio umount");
         assert!(output.status.success(), "nfio umount: {}", String::from_utf8_lossy(&output.stderr));
     }
 
@@ -113,6 +115,19 @@ impl Mounted {
         self.directory.path().join("plugins")
     }
 
+    /// Puts a plugin into module_root as an operator does: whole, under its own name, by rename.
+    #[track_caller]
+    pub fn install(&self, plugin: &Path) {
+        let name = plugin.file_name().and_then(|name| name.to_str()).expect("a plugin's name");
+        let new = self.module_root().join(format!(".{name}.new"));
+        fs::copy(plugin, &new).unwrap_or_else(|e| panic!("copy of {}: {e}", plugin.display()));
+        fs::rename(&new, self.module_root().join(name)).expect("rename of a plugin");
+    }
+
+    fn nfio(&self) -> Command {
+        self.options.nfio.as_ref().map_or_else(nfio, Command::new)
+    }
+
     fn config(&self) -> PathBuf {
         self.directory.path().join("nfio.toml")
     }
@@ -120,7 +135,13 @@ impl Mounted {
     /// Makes a firewall whose host and image are set.
     #[track_caller]
     pub fn firewall(&self, name: &str) -> Instance {
-        let instance = self.instance("firewall", name);
+        self.make("firewall", name)
+    }
+
+    /// Makes an instance whose host and image are set.
+    #[track_caller]
+    pub fn make(&self, ty: &str, name: &str) -> Instance {
+        let instance = self.instance(ty, name);
         fs::create_dir(instance.path()).expect("mkdir of an instance");
         instance.put("machine/ip", "127.0.0.1\n");
         instance.put("machine/vm.image", &format!("{}\n", image().display()));
@@ -159,7 +180,7 @@ impl Drop for Mounted {
                 let _ = fs::write(instance.path().join("action"), "undeployed\n");
             }
         }
-        let _ = nfio().arg("umount").arg(self.path()).output();
+        let _ = self.nfio().arg("umount").arg(self.path()).output();
     }
 }
 

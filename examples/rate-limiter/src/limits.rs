@@ -92,7 +92,6 @@ impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
             What::Any => {}
-            What::Protocol("icmp") => f.write_str("meta l4proto { icmp, icmpv6 } ")?,
             What::Protocol(protocol) => write!(f, "meta l4proto {protocol} ")?,
             What::Source(IpAddr::V4(address), length) => write!(f, "ip saddr {address}/{length} ")?,
             What::Source(IpAddr::V6(address), length) => write!(f, "ip6 saddr {address}/{length} ")?,
@@ -115,7 +114,7 @@ mod tests {
     #[test]
     fn every_line_becomes_one_rule() {
         for (line, rule) in [
-            ("limit icmp 5/second", "meta l4proto { icmp, icmpv6 } limit rate over 5/second"),
+            ("limit icmp 5/second", "meta l4proto icmp limit rate over 5/second"),
             ("limit any 9/day burst 20", "limit rate over 9/day burst 20 packets"),
             (
                 "limit 10.0.0.0/8 1 mbytes/second burst 64 kbytes",
