@@ -1,6 +1,6 @@
 //! A third party's first hour: a crate outside nfio's workspace that builds, passes its tests, loads and works.
 
-use nfio_tests::{Crate, Mounted, Options, Tree, checkout, errno, nfio, output_of};
+use nfio_tests::{Crate, Mounted, Options, Tree, checkout, errno, eventually, nfio, output_of};
 use std::fs;
 use std::process::Command;
 
@@ -36,13 +36,16 @@ fn plugin_new_makes_a_type_that_builds_passes_its_tests_and_works() {
     a.put("config/nf_conf", &format!("192.0.2.7\n{ours}\n"));
     a.act("reload");
     assert!(!a.answers_ping());
-    assert_eq!(a.get("stats/blocked"), "1");
+    // Not exactly one: the bridge sends multicast reports of its own now and then.
+    assert!(a.counter("blocked") >= 1);
     a.put("config/nf_conf", "nobody\n");
     assert_eq!(errno(a.try_act("reload")), libc::EINVAL);
     assert!(a.get("last_error").contains("\"nobody\" is no IPv4 address"), "{}", a.get("last_error"));
     assert!(!a.answers_ping(), "a refused nf_conf changes nothing");
-    a.try_write("reset", "now\n").expect("reset");
-    assert_eq!(a.get("stats/blocked"), "0");
+    eventually("reset sets it to 0", || {
+        a.try_write("reset", "now\n").expect("reset");
+        a.counter("blocked") == 0
+    });
     a.act("destroy");
 }
 
@@ -101,7 +104,7 @@ fn the_example_rate_limiter_limits_real_packets_and_counts_them() {
     };
     let (sent, received) = flood("50");
     assert_eq!(sent, 50);
-    assert!(received >= 1 && received < 25, "{received} of {sent} passed a limit of 5/second");
+    assert!((1..25).contains(&received), "{received} of {sent} passed a limit of 5/second");
     assert_eq!(a.get("stats/limited"), (sent - received).to_string());
     a.try_write("reset", "now\n").expect("reset");
     assert_eq!(a.get("stats/limited"), "0");

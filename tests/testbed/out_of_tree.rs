@@ -37,10 +37,7 @@ impl Crate {
     /// versions in that file are those that building the suites has downloaded. Cargo strikes out what is not needed.
     #[track_caller]
     pub fn new(directory: &Path) -> Self {
-        let lock = directory.join("Cargo.lock");
-        if !lock.exists() {
-            fs::copy(checkout().join("Cargo.lock"), &lock).expect("a copy of Cargo.lock");
-        }
+        fs::copy(checkout().join("Cargo.lock"), directory.join("Cargo.lock")).expect("a copy of Cargo.lock");
         Self(directory.to_owned())
     }
 
@@ -128,8 +125,9 @@ impl Tree {
     #[track_caller]
     pub fn write(self, name: &str) -> PathBuf {
         let directory = target().join("out-of-tree").join(name);
-        for (path, text) in self.files {
-            let path = directory.join(path);
+        let files: Vec<_> = self.files.into_iter().map(|(path, text)| (directory.join(path), text)).collect();
+        remove_others(&directory, &files);
+        for (path, text) in files {
             if fs::read_to_string(&path).is_ok_and(|old| old == text) {
                 continue;
             }
@@ -137,5 +135,20 @@ impl Tree {
             fs::write(&path, text).unwrap_or_else(|e| panic!("write of {}: {e}", path.display()));
         }
         directory
+    }
+}
+
+/// Removes what an earlier run left and this one does not write.
+fn remove_others(directory: &Path, files: &[(PathBuf, String)]) {
+    let entries = match fs::read_dir(directory) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
+        entries => entries.expect("a directory of the tree"),
+    };
+    for path in entries.map(|entry| entry.expect("an entry").path()) {
+        if path.is_dir() {
+            remove_others(&path, files);
+        } else if !files.iter().any(|(kept, _)| *kept == path) {
+            fs::remove_file(&path).unwrap_or_else(|e| panic!("unlink of {}: {e}", path.display()));
+        }
     }
 }
