@@ -82,7 +82,8 @@ fn tree(version: &str, methods: usize) -> Tree {
     tree
 }
 
-/// What a later minor version may do: a method more at the end of each trait, with a default body.
+/// What a later minor version may do: a method more at the end of each trait, with a default body, and a key more in
+/// what `describe` tells.
 fn add_method(tree: &mut Tree, n: usize, version: &str) {
     // Each goes behind the one before; the first behind what 1.0 ends with.
     let abi = "middlebox-sdk/src/abi.rs";
@@ -112,6 +113,12 @@ fn add_method(tree: &mut Tree, n: usize, version: &str) {
         "middlebox-sdk/src/export.rs",
         "        guard(\"configure\", || self.0.configure(&Vnf::new(&Borrowed(host)), nf_conf.as_slice()))\n    }\n",
         &format!("    fn extra_{n}(&self) -> Answer<RString> {{ guard(\"extra\", || Ok(self.0.extra_{n}().into())) }}\n"),
+    );
+    // A key that describe tells and an older host does not know.
+    tree.insert(
+        "middlebox-sdk/src/layout.rs",
+        "        toml::to_string(self)",
+        &format!(".map(|text| format!(\"later_{n} = true\\n{{text}}\"))"),
     );
     tree.insert(
         "middlebox-sdk/src/vnf.rs",

@@ -25,15 +25,8 @@ const FILES: [(&str, &str); 6] = [
 /// # Errors
 /// A name that no type can have, a directory that is there already, an SDK that is not where `sdk` says.
 pub(super) fn run(name: &str, sdk: Option<&Path>) -> Result<()> {
-    let sdk = match sdk {
-        Some(given) => from_path(&find_sdk(given)?)?,
-        None => match find_sdk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../middlebox-sdk")) {
-            Ok(ours) => from_path(&ours)?,
-            // The checkout that built us is gone, or we came from elsewhere.
-            Err(_) => format!("{{ git = {:?} }}", env!("CARGO_PKG_REPOSITORY")),
-        },
-    };
-    let ty = write_crate(name, Path::new(name), &sdk)?;
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../middlebox-sdk");
+    let ty = write_crate(name, Path::new(name), &dependency(sdk, &ours)?)?;
     let next = format!(
         "{name}/ is the type {ty}; edit src/lib.rs where a comment says EDIT. Next:\n\
          \x20   cd {name}\n\
@@ -123,6 +116,20 @@ fn find_sdk(directory: &Path) -> Result<PathBuf> {
     }
 }
 
+/// Where the crate gets the SDK from: the directory that was given, or that of the checkout we were built from, or the
+/// repository.
+fn dependency(given: Option<&Path>, ours: &Path) -> Result<String> {
+    match given {
+        Some(given) => from_path(&find_sdk(given)?),
+        // Without a checkout we came from elsewhere.
+        None => find_sdk(ours).and_then(|sdk| from_path(&sdk)).or_else(|_| Ok(from_repository())),
+    }
+}
+
+fn from_repository() -> String {
+    format!("{{ git = {} }}", toml::Value::from(env!("CARGO_PKG_REPOSITORY")))
+}
+
 /// The dependency on an SDK in this directory.
 fn from_path(directory: &Path) -> Result<String> {
     let path = directory.to_str().ok_or_else(|| {
@@ -173,14 +180,17 @@ mod tests {
     }
 
     #[test]
-    fn the_sdk_is_this_checkouts_and_anything_else_is_refused() {
+    fn the_sdk_is_the_one_given_or_this_checkouts_or_the_repositorys() {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let sdk = find_sdk(&here.join("../middlebox-sdk")).unwrap();
-        let dependency: toml::Table = format!("sdk = {}", from_path(&sdk).unwrap()).parse().unwrap();
-        assert_eq!(dependency["sdk"]["path"].as_str(), sdk.to_str());
-        assert!(find_sdk(here).unwrap_err().to_string().contains("nfio-host"));
-        assert!(
-            find_sdk(Path::new("/nowhere")).unwrap_err().to_string().starts_with("/nowhere is not the SDK")
-        );
+        let nowhere = Path::new("/nowhere");
+        let sdk = here.join("../middlebox-sdk").canonicalize().unwrap();
+        for (given, ours) in [(None, &*sdk), (Some(&*sdk), nowhere)] {
+            let table: toml::Table = format!("sdk = {}", dependency(given, ours).unwrap()).parse().unwrap();
+            assert_eq!(table["sdk"]["path"].as_str(), sdk.to_str());
+        }
+        assert_eq!(dependency(None, nowhere).unwrap(), "{ git = \"https://github.com/nfio/nfio\" }");
+        let error = dependency(Some(nowhere), &sdk).unwrap_err().to_string();
+        assert!(error.starts_with("/nowhere is not the SDK"), "{error}");
+        assert!(dependency(Some(here), &sdk).unwrap_err().to_string().contains("nfio-host"));
     }
 }
