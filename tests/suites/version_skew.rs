@@ -173,8 +173,11 @@ fn newer_nfio() -> PathBuf {
     tree.insert(
         abi,
         "    pub fn read(&self, host: &dyn Host, file: &str) -> Result<Vec<u8>> {\n",
-        "        if file == \"extra\" {\n            let text: String = limited(\"extra\", self.boxed.extra_1(), |text| text.len())?;\n\
-                     return Ok(text.into_bytes());\n        }\n",
+        "        if file == \"extra\" {
+            let text = self.boxed.extra_1().into_result().map_err(NfioError::from)?;
+            return Ok(text.into_string().into_bytes());
+        }
+",
     );
     let workspace = Crate::new(&tree.write("nfio-1.1"));
     workspace.cargo(&["build", "--package", "nfio-host", "--bin", "nfio-newer"]);
