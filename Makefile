@@ -35,6 +35,9 @@ check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+	@cp Cargo.lock examples/rate-limiter/   # so that it is checked with what nfio is built with
+	$(CARGO) fmt --manifest-path examples/rate-limiter/Cargo.toml --check
+	$(CARGO) clippy --manifest-path examples/rate-limiter/Cargo.toml --all-targets --target-dir "$${CARGO_TARGET_DIR:-target}" -- -D warnings
 
 bench:
 	@tests/bench.sh

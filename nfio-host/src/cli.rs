@@ -6,6 +6,7 @@ mod doctor;
 mod mount;
 mod mountpoint;
 mod plugin;
+mod plugin_new;
 mod serve;
 mod signals;
 mod umount;
@@ -38,7 +39,7 @@ enum Command {
         /// Where the file system is mounted
         mountpoint: PathBuf,
     },
-    /// Look at plugins
+    /// Look at plugins, or begin one
     #[command(subcommand)]
     Plugin(PluginCommand),
     /// Tell what this machine can run, and how to mend what is missing
@@ -68,6 +69,14 @@ enum PluginCommand {
         /// The nfio.toml to read
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+    },
+    /// Write a crate for a type of your own, which builds, passes its tests and loads
+    New {
+        /// Its name and its new directory, for example demo-box; the type is then demo_box
+        name: String,
+        /// Directory of middlebox-sdk [default: that of the checkout this nfio was built from, or the repository's]
+        #[arg(long, value_name = "PATH")]
+        sdk: Option<PathBuf>,
     },
 }
 
@@ -156,6 +165,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
             Ok(code) => return code,
             Err(e) => Err(e),
         },
+        Command::Plugin(PluginCommand::New { name, sdk }) => plugin_new::run(&name, sdk.as_deref()),
         Command::Doctor { module_root, config } => match module_root_of(module_root, config) {
             Ok(dir) => return doctor::run(&dir),
             Err(e) => Err(e),

@@ -5,12 +5,14 @@ mod faults;
 mod image;
 mod mounted;
 mod odd;
+mod out_of_tree;
 mod user;
 mod wait;
 
 pub use faults::{Covered, end_guest, first_process};
 pub use image::{debian, image, slow_image};
 pub use mounted::{Instance, Mounted, Options, built, nfio};
+pub use out_of_tree::{Crate, Tree, checkout, output_of};
 pub use user::{NOBODY, User};
 pub use wait::{errno, eventually, ok};
 

@@ -27,6 +27,8 @@ pub struct Options {
     pub config: String,
     /// Where ROOT is made; None: below `/run`.
     pub root: Option<PathBuf>,
+    /// The nfio that mounts; None: the built one.
+    pub nfio: Option<PathBuf>,
 }
 
 /// A mount of its own ROOT and its own module_root.
@@ -92,7 +94,7 @@ impl Mounted {
 
     /// `nfio mount`, with these words beside those of the options.
     pub fn mount_command(&self, words: &[&str]) -> Command {
-        let mut command = nfio();
+        let mut command = self.nfio();
         command.args(["mount", "--hypervisor", "Oci", "--module-root"]).arg(self.module_root());
         command.arg("--config").arg(self.config()).args(&self.options.arguments).args(words);
         command.arg(self.root()).arg(self.path());
@@ -102,8 +104,14 @@ impl Mounted {
     /// Runs `nfio umount`, which must succeed.
     #[track_caller]
     pub fn umount(&self) {
-        let output = nfio().arg("umount").arg(self.path()).output().expect("nfio umount");
-        assert!(output.status.success(), "nfio umount: {}", String::from_utf8_lossy(&output.stderr));
+        // A child that a test beside this one is starting has copies of our descriptors until its exec: for that long
+        // the mount may be in use.
+        eventually("nfio umount", || {
+            let output = self.nfio().arg("umount").arg(self.path()).output().expect("nfio umount");
+            let words = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() || words.contains("is in use"), "nfio umount: {words}");
+            output.status.success()
+        });
     }
 
     /// Ends the daemon with SIGKILL, as a crash would, and waits until it is gone.
@@ -135,6 +143,19 @@ impl Mounted {
     /// The directory of the plugins.
     pub fn module_root(&self) -> PathBuf {
         self.directory.path().join("plugins")
+    }
+
+    /// Puts a plugin into module_root as an operator does: whole, under its own name, by rename.
+    #[track_caller]
+    pub fn install(&self, plugin: &Path) {
+        let name = plugin.file_name().and_then(|name| name.to_str()).expect("a plugin's name");
+        let new = self.module_root().join(format!(".{name}.new"));
+        fs::copy(plugin, &new).unwrap_or_else(|e| panic!("copy of {}: {e}", plugin.display()));
+        fs::rename(&new, self.module_root().join(name)).expect("rename of a plugin");
+    }
+
+    fn nfio(&self) -> Command {
+        self.options.nfio.as_ref().map_or_else(nfio, Command::new)
     }
 
     fn config(&self) -> PathBuf {
@@ -194,7 +215,7 @@ impl Drop for Mounted {
                 let _ = fs::write(instance.path().join("action"), "undeployed\n");
             }
         }
-        let _ = nfio().arg("umount").arg(self.path()).output();
+        let _ = self.nfio().arg("umount").arg(self.path()).output();
     }
 }
 
