@@ -5,12 +5,14 @@ mod faults;
 mod image;
 mod mounted;
 mod odd;
+mod plugins;
 mod user;
 mod wait;
 
 pub use faults::{Covered, end_guest};
 pub use image::{debian, image, slow_image};
 pub use mounted::{Instance, Mounted, Options, built, nfio};
+pub use plugins::{build_name, odd_build, odd_plugin};
 pub use user::{NOBODY, User};
 pub use wait::{errno, eventually, ok};
 

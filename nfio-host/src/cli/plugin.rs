@@ -5,6 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::mount::find_module_root;
+use crate::config::Deadlines;
 use crate::error::{Result, one_line};
 use crate::modules::{Loader, Registry, Row};
 
@@ -21,7 +22,7 @@ fn rows(module_root: &Path) -> Result<Vec<Row>> {
     let private = std::env::temp_dir().join(format!("nfio-plugin-list-{}", std::process::id()));
     std::fs::DirBuilder::new().mode(0o700).create(&private)?;
     let rows = Loader::new(&private)
-        .and_then(|loader| Registry::load(module_root, &private, &loader))
+        .and_then(|loader| Registry::load(module_root, &private, &loader, Deadlines::default()))
         .map(|registry| registry.rows());
     std::fs::remove_dir_all(&private)?;
     rows

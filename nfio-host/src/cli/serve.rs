@@ -17,7 +17,8 @@ use crate::vnf::VnfsOperations;
 /// Serves `root` at `mountpoint`, calls `ready` once the file system answers, and returns when it is unmounted, by
 /// whomever.
 pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl FnOnce()) -> Result<()> {
-    let registry = Registry::load(&config.module_root, &root.private(), &Loader::new(&root.private())?)?;
+    let loader = Arc::new(Loader::new(&root.private())?);
+    let registry = Registry::load(&config.module_root, &root.private(), &loader, config.deadlines)?;
     let mut factory = HypervisorFactory::new();
     let oci = OciConfig {
         subnet: config.oci.subnet.clone(),
@@ -40,6 +41,7 @@ pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl 
     let operations: Arc<dyn Operations> = Arc::clone(&vnfs) as _;
     let mounted = fs::mount(Nfio::new(directory, operations)?, mount)?;
     vnfs.observe()?;
+    vnfs.watch_modules(loader)?;
     // Only the file system holds it from here on: its end is the end of all threads.
     drop(vnfs);
     ready();

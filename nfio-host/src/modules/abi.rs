@@ -3,10 +3,14 @@
 use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{RResult, RSlice, RStr, RString, RVec};
 use middlebox_sdk::abi::{Answer, BoxedMiddlebox, Executed, Fault, HostAbi, HostAbi_TO, Lent};
-use middlebox_sdk::{Attributes, Host, Level, Type};
+use middlebox_sdk::{Attributes, Host, Kind, Level, Type};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use super::health::{Health, Patient};
+use crate::config::Deadlines;
 use crate::error::{HostError, NfioError, Result};
 
 /// The longest reply that is taken from a plugin, in bytes.
@@ -17,14 +21,35 @@ pub struct Module {
     boxed: BoxedMiddlebox,
     ty: Type,
     sdk_version: String,
-    calls: AtomicU64,
+    calls: Arc<AtomicU64>,
+    deadlines: Deadlines,
+    health: Health,
 }
 
 impl Module {
     /// Asks the plugin what it is.
     pub(super) fn new(boxed: BoxedMiddlebox, sdk_version: String) -> Result<Self> {
         let text: String = limited("describe", boxed.describe(), |text| text.len())?;
-        Ok(Self { boxed, ty: Type::from_text(&text)?, sdk_version, calls: AtomicU64::new(0) })
+        let (ty, calls, deadlines) = (Type::from_text(&text)?, Arc::default(), Deadlines::default());
+        Ok(Self { boxed, ty, sdk_version, calls, deadlines, health: Health::default() })
+    }
+
+    /// The same plugin, its calls counted with those of whoever served its type before, and held to deadlines.
+    pub(super) fn in_service(self, calls: Arc<AtomicU64>, deadlines: Deadlines) -> Self {
+        Self { calls, deadlines, ..self }
+    }
+
+    /// Why it gets no more calls, where it has ceased to answer.
+    pub(super) fn wedged(&self) -> Option<String> {
+        self.health.wedged()
+    }
+
+    /// How long a call may take: as long as the lane that it runs in has patience.
+    fn patience(&self, what: &str) -> Duration {
+        match what {
+            "mkdir" | "getattr" | "read" | "write" => self.deadlines.read,
+            _ => self.deadlines.activate,
+        }
     }
 
     /// What the plugin said about itself.
@@ -37,7 +62,7 @@ impl Module {
         &self.sdk_version
     }
 
-    /// How many calls it has had.
+    /// How many calls its type has had.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }
@@ -65,7 +90,9 @@ impl Module {
 
     /// See [`middlebox_sdk::Middlebox::write`].
     pub fn write(&self, host: &dyn Host, file: &str, data: &[u8]) -> Result<()> {
-        self.call("write", |_| 0, |lent| self.boxed.write(lent, file.into(), data.into()), host)
+        let verb = self.ty.files.iter().any(|known| known.path == file && known.kind == Kind::Verb);
+        let what = if verb { "write to a verb" } else { "write" };
+        self.call(what, |_| 0, |lent| self.boxed.write(lent, file.into(), data.into()), host)
     }
 
     /// See [`middlebox_sdk::Middlebox::prepare`].
@@ -80,13 +107,15 @@ impl Module {
 
     fn call<T, U: From<T>>(
         &self,
-        what: &str,
+        what: &'static str,
         length: impl Fn(&T) -> usize,
         call: impl FnOnce(Lent<'_>) -> Answer<T>,
         host: &dyn Host,
     ) -> Result<U> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let lender = Lender(host);
+        let under_way = self.health.begin(what, self.patience(what));
+        let patient = Patient { host, call: &under_way };
+        let lender = Lender(&patient);
         limited(what, call(HostAbi_TO::from_ptr(&lender, TD_Opaque)), length)
     }
 }
