@@ -54,6 +54,12 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum PluginCommand {
+    /// Judge a plugin without a mount: what it is, and whether it answers every call as it should
+    Check {
+        /// The plugin's shared object
+        #[arg(value_name = "FILE.so")]
+        file: PathBuf,
+    },
     /// List the plugins of module_root with type, version and state
     List {
         /// Directory of the plugins [default: as in nfio.toml, or plugins]
@@ -143,9 +149,13 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Command::Mount(args) if args.background => return mount::background(&args),
         Command::Mount(args) => mount::run(&args),
         Command::Umount { mountpoint } => umount::run(&mountpoint),
-        Command::Plugin(PluginCommand::List { module_root, config }) => {
-            module_root_of(module_root, config).and_then(|dir| plugin::list(&dir))
-        }
+        // All of nfio.toml counts here: a mount would go by its allow-list.
+        Command::Plugin(PluginCommand::List { module_root, config }) => Config::load(config.as_deref())
+            .and_then(|config| plugin::list(&module_root.unwrap_or(config.module_root), &config.modules)),
+        Command::Plugin(PluginCommand::Check { file }) => match plugin::check(&file) {
+            Ok(code) => return code,
+            Err(e) => Err(e),
+        },
         Command::Doctor { module_root, config } => match module_root_of(module_root, config) {
             Ok(dir) => return doctor::run(&dir),
             Err(e) => Err(e),

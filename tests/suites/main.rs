@@ -3,6 +3,7 @@
 mod attack_strings;
 mod bad_configuration;
 mod command_and_log;
+mod crash_marker;
 mod directories;
 mod drop_rules;
 mod every_error;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 
 use crate::{eventually, image};
 
@@ -69,10 +69,24 @@ impl Mounted {
 
     /// Runs `nfio mount`.
     pub fn try_mount(&self) -> Output {
+        self.command(&[]).output().expect("nfio mount")
+    }
+
+    /// Runs `nfio mount --foreground` as our child, so that its end can be seen, and waits until it is ready.
+    #[track_caller]
+    pub fn mount_in_foreground(&self) -> Child {
+        let log = fs::File::create(self.directory.path().join("foreground.log")).expect("a log");
+        let child = self.command(&["--foreground"]).stderr(log).spawn().expect("nfio mount");
+        eventually("the mount is ready", || self.path().join("nf-types").is_dir());
+        child
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
         let mut command = nfio();
         command.args(["mount", "--hypervisor", "Oci", "--module-root"]).arg(self.module_root());
-        command.arg("--config").arg(self.config()).args(&self.options.arguments);
-        command.arg(self.root()).arg(self.path()).output().expect("nfio mount")
+        command.arg("--config").arg(self.config()).args(&self.options.arguments).args(words);
+        command.arg(self.root()).arg(self.path());
+        command
     }
 
     /// Runs `nfio umount`, which must succeed.
@@ -130,6 +144,11 @@ impl Mounted {
     /// A place for an instance, made or not.
     pub fn instance(&self, ty: &str, name: &str) -> Instance {
         Instance { path: self.path().join("nf-types").join(ty).join(name) }
+    }
+
+    /// What a daemon in the foreground wrote.
+    pub fn foreground_log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("foreground.log")).unwrap_or_default()
     }
 
     /// What the daemon wrote to its log, for a message.

@@ -10,14 +10,15 @@ use crate::fs::operations::Operations;
 use crate::fs::{self, MountConfig, Nfio};
 use crate::hypervisor::factory::HypervisorFactory;
 use crate::hypervisor::oci::OciConfig;
-use crate::modules::{Loader, Registry};
+use crate::modules::{self, Loader, Registry};
 use crate::root::Root;
 use crate::vnf::VnfsOperations;
 
 /// Serves `root` at `mountpoint`, calls `ready` once the file system answers, and returns when it is unmounted, by
 /// whomever.
 pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl FnOnce()) -> Result<()> {
-    let loader = Arc::new(Loader::new(&root.private())?);
+    modules::mark_crashes(&root.private())?;
+    let loader = Arc::new(Loader::new(&root.private(), &config.modules)?);
     let registry = Registry::load(&config.module_root, &root.private(), &loader, config.deadlines)?;
     let mut factory = HypervisorFactory::new();
     let oci = OciConfig {

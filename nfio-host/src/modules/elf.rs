@@ -2,11 +2,12 @@
 //! riddle.
 
 use abi_stable::library::ROOT_MODULE_LOADER_NAME;
-use object::read::elf::{ElfFile, FileHeader};
-use object::{Endianness, Object, ObjectSegment, ObjectSymbol, elf};
+use object::read::elf::{ElfFile, FileHeader, ProgramHeader};
+use object::{Endianness, Object, ObjectSymbol, elf};
 
-/// Why a file is no plugin that this host could open; Ok for one that is whole and has the header.
-pub(super) fn judge(data: &[u8]) -> Result<(), String> {
+/// Why a file is no plugin that this host could open. For one that is whole and has the header: how many of its bytes
+/// the dynamic linker needs. What stands behind its segments (section headers, debug information) it never reads.
+pub(super) fn judge(data: &[u8]) -> Result<usize, String> {
     if !data.starts_with(b"\x7fELF") {
         return Err("it is not a shared object (no ELF header); build it as a cdylib".into());
     }
@@ -16,8 +17,10 @@ pub(super) fn judge(data: &[u8]) -> Result<(), String> {
     judge_as::<elf::FileHeader64<Endianness>>(data)
 }
 
-fn judge_as<H: FileHeader<Endian = Endianness>>(data: &[u8]) -> Result<(), String> {
-    let cut = |why: object::Error| format!("it is damaged or not copied whole: {why}");
+fn judge_as<H: FileHeader<Endian = Endianness>>(data: &[u8]) -> Result<usize, String> {
+    let cut = |why: object::Error| {
+        format!("it is damaged or not copied whole ({why}); copy it aside and move it into place")
+    };
     let file = ElfFile::<H>::parse(data).map_err(cut)?;
     let here = if cfg!(target_arch = "aarch64") { elf::EM_AARCH64 } else { elf::EM_X86_64 };
     let machine = file.elf_header().e_machine(file.endian());
@@ -27,15 +30,20 @@ fn judge_as<H: FileHeader<Endian = Endianness>>(data: &[u8]) -> Result<(), Strin
     if file.kind() != object::ObjectKind::Dynamic {
         return Err("it is an ELF file but no shared object; build it as a cdylib".into());
     }
-    for segment in file.segments() {
-        let (offset, length) = segment.file_range();
-        if offset.checked_add(length).is_none_or(|end| end > data.len() as u64) {
+    let table = file.elf_header();
+    let entries = usize::from(table.e_phnum(file.endian())) * usize::from(table.e_phentsize(file.endian()));
+    // The table itself lies within the file: it has been parsed.
+    let mut needed = table.e_phoff(file.endian()).into() as usize + entries;
+    for segment in file.elf_program_headers() {
+        let (offset, length) = segment.file_range(file.endian());
+        let end = offset.saturating_add(length);
+        if end > data.len() as u64 {
             return Err(format!(
-                "it is not whole: a segment ends at byte {}, the file at {}; copy it aside and move it into place",
-                offset.saturating_add(length),
+                "it is not whole: a segment ends at byte {end}, the file at {}; copy it aside and move it into place",
                 data.len()
             ));
         }
+        needed = needed.max(end as usize);
     }
     let header = file
         .dynamic_symbols()
@@ -45,7 +53,7 @@ fn judge_as<H: FileHeader<Endian = Endianness>>(data: &[u8]) -> Result<(), Strin
             "it is a shared object but no nfio plugin: it lacks export_middlebox! of middlebox-sdk".into()
         );
     }
-    Ok(())
+    Ok(needed)
 }
 
 #[cfg(test)]

@@ -134,10 +134,7 @@ impl Registry {
     /// Only where `module_root` or `private` cannot be used; a bad plugin is an entry.
     pub fn load(module_root: &Path, private: &Path, loader: &Loader, deadlines: Deadlines) -> Result<Self> {
         let kept = Kept::new(private)?;
-        let files = files::shared_objects(module_root).map_err(|e| {
-            let message = format!("module_root {} cannot be read: {e}", module_root.display());
-            NfioError::posix(e.raw_os_error().unwrap_or(libc::EIO), message)
-        })?;
+        let files = files::shared_objects(module_root).map_err(|e| unreadable(module_root, &e))?;
         let mut book = Book::new(kept.types()?, deadlines);
         // Side by side: one that takes its time to fail holds the others up no longer than that.
         let judged: Vec<Judged> = thread::scope(|scope| {
@@ -294,6 +291,12 @@ impl Registry {
     pub fn rows(&self) -> Vec<Row> {
         self.entries().iter().map(|(name, entry)| row(name, entry)).collect()
     }
+}
+
+/// What is wrong with module_root.
+pub(super) fn unreadable(module_root: &Path, why: &std::io::Error) -> NfioError {
+    let message = format!("module_root {} cannot be read: {why}", module_root.display());
+    NfioError::posix(why.raw_os_error().unwrap_or(libc::EIO), message)
 }
 
 /// Lets go of plugins in a thread of its own: the last reference runs code of theirs, which may never come back.

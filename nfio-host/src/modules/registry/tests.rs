@@ -20,8 +20,13 @@ fn whatever_lies_in_module_root_is_listed_with_the_reason_and_stops_nobody() {
     fs::create_dir(root.join("directory.so")).unwrap();
     nix::unistd::mkfifo(&root.join("fifo.so"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     std::os::unix::fs::symlink("nowhere", root.join("link.so")).unwrap();
-    let registry =
-        Registry::load(&root, &private, &Loader::new(&private).unwrap(), Deadlines::default()).unwrap();
+    let registry = Registry::load(
+        &root,
+        &private,
+        &Loader::new(&private, &Default::default()).unwrap(),
+        Deadlines::default(),
+    )
+    .unwrap();
     assert_eq!(registry.names(), ["directory", "fifo", "link", "text", "text.so"]);
     assert!(registry.types().is_empty());
     for row in registry.rows() {
@@ -37,8 +42,13 @@ fn a_type_whose_plugin_is_gone_keeps_its_table() {
     let ty = Type::new("firewall", "1.2").file(middlebox_sdk::File::value("stats/rules"));
     fs::write(private.join("types/firewall.toml"), ty.to_text().unwrap()).unwrap();
     fs::write(private.join("types/odd.toml"), "name = ").unwrap();
-    let registry =
-        Registry::load(&root, &private, &Loader::new(&private).unwrap(), Deadlines::default()).unwrap();
+    let registry = Registry::load(
+        &root,
+        &private,
+        &Loader::new(&private, &Default::default()).unwrap(),
+        Deadlines::default(),
+    )
+    .unwrap();
     assert_eq!(registry.names(), ["firewall"]);
     assert!(
         !registry.is_loaded("firewall")
@@ -54,7 +64,13 @@ fn copies_that_a_crash_left_are_cleared_and_hinder_none() {
     let (_dir, root, private) = room();
     fs::create_dir(private.join("modules")).unwrap();
     fs::write(private.join("modules/7-0.so"), "").unwrap();
-    Registry::load(&root, &private, &Loader::new(&private).unwrap(), Deadlines::default()).unwrap();
+    Registry::load(
+        &root,
+        &private,
+        &Loader::new(&private, &Default::default()).unwrap(),
+        Deadlines::default(),
+    )
+    .unwrap();
     assert_eq!(fs::read_dir(private.join("modules")).unwrap().count(), 0);
 }
 
@@ -80,7 +96,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let (dir, root, private) = room();
-        let loader = Loader::new(&private).unwrap();
+        let loader = Loader::new(&private, &Default::default()).unwrap();
         Self { _dir: dir, registry: Registry::load(&root, &private, &loader, Deadlines::default()).unwrap() }
     }
 
