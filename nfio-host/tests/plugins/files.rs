@@ -73,6 +73,24 @@ fn what_a_constructor_prints_disturbs_nothing() {
 }
 
 #[test]
+fn a_plugin_on_trial_inherits_no_descriptor_leaves_no_core_and_ends_with_us() {
+    let room = Room::new();
+    let note = room.path("note");
+    let source = format!(
+        "#include <fcntl.h>\n#include <stdio.h>\n#include <sys/prctl.h>\n{HEADER}\
+         __attribute__((constructor)) static void begin(void) {{ int signal = 0;\
+         prctl(PR_GET_PDEATHSIG, &signal); FILE *note = fopen(\"{}\", \"w\");\
+         fprintf(note, \"%d %d %d\", fcntl(9, F_GETFD), prctl(PR_GET_DUMPABLE), signal); fclose(note); }}\n",
+        note.display()
+    );
+    let file = room.compiled("curious.so", &source);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "exec 9</dev/null; exec \"$0\" plugin check \"$1\"", env!("CARGO_BIN_EXE_nfio")]);
+    assert_eq!(shell.arg(&file).output().unwrap().status.code(), Some(1));
+    assert_eq!(fs::read_to_string(note).unwrap(), format!("-1 0 {}", libc::SIGKILL));
+}
+
+#[test]
 fn nothing_that_a_plugin_starts_outlives_its_trial() {
     let room = Room::new();
     let note = room.path("pid");
