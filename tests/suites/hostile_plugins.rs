@@ -2,8 +2,11 @@
 //! sentence, and none harms the mount or another type.
 
 use nfio_tests::{Instance, Mounted, Options, errno, odd_plugin};
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::thread;
+use std::time::Instant;
 
 const DROP_PINGS: &str = "\
 table inet filter {
@@ -83,6 +86,75 @@ fn files_that_are_no_plugins_are_told_of_in_a_sentence_and_harm_nobody() {
     });
     still_serves(&mounted);
     assert_eq!(mounted.pid(), pid, "the same mount");
+}
+
+/// A shared object of C with the header's name and this constructor.
+fn compiled(constructor: &str) -> Vec<u8> {
+    let room = tempfile::tempdir().expect("a directory");
+    let (from, to) = (room.path().join("plugin.c"), room.path().join("plugin.so"));
+    let source = format!(
+        "#include <stdlib.h>\nchar _1as_0lib_1header_0root_bmodule_bloader[4096];\n\
+         __attribute__((constructor)) static void begin(void) {{ {constructor} }}\n"
+    );
+    fs::write(&from, source).expect("the source");
+    let cc = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&to).arg(from).output();
+    let cc = cc.expect("a C compiler: Rust's linker is one");
+    assert!(cc.status.success(), "{}", String::from_utf8_lossy(&cc.stderr));
+    fs::read(to).expect("what was compiled")
+}
+
+#[test]
+fn a_constructor_that_crashes_or_never_ends_harms_nobody_and_holds_nobody_up() {
+    let mounted = Mounted::new();
+    let pid = mounted.pid();
+    let (crash, leave, endless) =
+        (compiled("*(volatile int *)8 = 1;"), compiled("exit(0);"), compiled("for (;;);"));
+    let odd = odd_plugin();
+    mounted.drop_in("libcrash.so", &crash);
+    mounted.drop_in("libleave.so", &leave);
+    mounted.drop_in("libloop.so", &endless);
+    let start = Instant::now();
+    mounted.drop_in("libodd.so", &odd);
+    mounted.await_module("odd", "loaded", "");
+    println!("beside one that never ends, another was live after {:?}", start.elapsed());
+    assert_eq!(mounted.module("loop", "state"), "", "the loop is still being judged");
+    mounted.await_module("crash", "failed", "SIGSEGV");
+    mounted.await_module("leave", "failed", "it");
+    mounted.await_module("loop", "failed", "did not come back");
+    assert_eq!(mounted.odd("a").get("odd/value"), "odd");
+    still_serves(&mounted);
+    assert_eq!(mounted.pid(), pid, "the same mount");
+}
+
+#[test]
+fn a_plugin_that_others_could_write_is_refused_until_its_mode_or_its_directorys_is_mended() {
+    let mounted = Mounted::new();
+    let chmod = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("chmod");
+    };
+    let place = mounted.plugin("libodd.so");
+    let aside = mounted.plugin("odd.new");
+    fs::write(&aside, odd_plugin()).expect("a file");
+    chmod(&aside, 0o666);
+    fs::rename(&aside, &place).expect("rename");
+    mounted.await_module("odd", "failed", "chmod go-w");
+    chmod(&place, 0o644);
+    mounted.await_module("odd", "loaded", "");
+    // One that is loaded goes on, and is told of.
+    chmod(&place, 0o646);
+    mounted.await_module("odd", "loaded", "chmod o-w");
+    assert_eq!(mounted.odd("a").get("odd/value"), "odd");
+    chmod(&place, 0o644);
+    mounted.await_module("odd", "loaded", "");
+    // The file stays as it is; only who else could write its directory changes.
+    fs::remove_file(&place).expect("unlink");
+    mounted.await_module("odd", "missing", "");
+    chmod(&mounted.module_root(), 0o777);
+    mounted.drop_in("libodd.so", &odd_plugin());
+    mounted.await_module("odd", "failed", "chmod go-w");
+    chmod(&mounted.module_root(), 0o755);
+    mounted.await_module("odd", "loaded", "");
+    still_serves(&mounted);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Which type is served by which plugin. Every `.so` of `module_root` has an entry, a bad one too, with the reason.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -123,7 +124,9 @@ pub(super) type Judged = (Option<Identity>, std::result::Result<Module, String>)
 
 /// Looks at a file, which may take its time.
 pub(super) fn judge(loader: &Loader, file: &Path) -> Judged {
-    (Identity::of(file).ok(), loader.load(file))
+    let identity = Identity::of(file).ok();
+    let found = catch_unwind(AssertUnwindSafe(|| loader.load(file)));
+    (identity, found.unwrap_or_else(|_| Err("nfio panicked over it; its log tells where".into())))
 }
 
 impl Registry {
@@ -139,8 +142,10 @@ impl Registry {
         // Side by side: one that takes its time to fail holds the others up no longer than that.
         let judged: Vec<Judged> = thread::scope(|scope| {
             let judging: Vec<_> = files.iter().map(|file| scope.spawn(|| judge(loader, file))).collect();
-            let panicked = |_| (None, Err("nfio panicked over it; its log tells where".into()));
-            judging.into_iter().map(|judging| judging.join().unwrap_or_else(panicked)).collect()
+            judging
+                .into_iter()
+                .map(|judging| judging.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect()
         });
         for (file, (identity, found)) in files.iter().zip(judged) {
             book.judged(file.clone(), identity, found);

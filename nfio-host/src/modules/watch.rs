@@ -51,6 +51,9 @@ impl Drop for Watch {
     }
 }
 
+/// What was found out about a file.
+type Told = (PathBuf, Judged);
+
 /// The thread's memory.
 struct Watcher {
     registry: Weak<Registry>,
@@ -60,7 +63,8 @@ struct Watcher {
     inotify: Option<(Inotify, (u64, u64))>,
     /// Under which identity a file is being judged.
     judging: HashMap<PathBuf, Identity>,
-    verdicts: (Sender<(PathBuf, Judged)>, Receiver<(PathBuf, Judged)>),
+    tell: Sender<Told>,
+    told: Receiver<Told>,
     /// Since when a file has been away.
     away: HashMap<PathBuf, Instant>,
     surroundings: Vec<Option<[u32; 3]>>,
@@ -81,13 +85,15 @@ impl Registry {
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
         let event = event.map_err(io::Error::from)?;
         let bell = Arc::new(Bell { event, ended: AtomicBool::new(false) });
+        let (tell, told) = channel();
         let mut watcher = Watcher {
             registry: Arc::downgrade(self),
             loader,
             bell: Arc::clone(&bell),
             inotify: None,
             judging: HashMap::new(),
-            verdicts: channel(),
+            tell,
+            told,
             away: HashMap::new(),
             surroundings: files::surroundings(self.module_root()),
             complaint: String::new(),
@@ -136,7 +142,7 @@ impl Watcher {
     /// Takes in what has been found out about files that are still the same. Whether there was any.
     fn take_verdicts(&mut self, registry: &Registry) -> bool {
         let mut any = false;
-        while let Ok((file, judged)) = self.verdicts.1.try_recv() {
+        while let Ok((file, judged)) = self.told.try_recv() {
             let expected = judged.0.is_some() && self.judging.get(&file) == judged.0.as_ref();
             if expected {
                 self.judging.remove(&file);
@@ -161,6 +167,7 @@ impl Watcher {
             }
             // What cannot be read is not known to be gone.
             Err(e) => {
+                self.away.clear();
                 self.complain(format!(
                     "module_root {} cannot be read: {e}",
                     registry.module_root().display()
@@ -193,13 +200,12 @@ impl Watcher {
     }
 
     fn begin(&mut self, file: &Path, identity: Identity) {
-        let (loader, bell, verdicts) =
-            (Arc::clone(&self.loader), Arc::clone(&self.bell), self.verdicts.0.clone());
+        let (loader, bell, tell) = (Arc::clone(&self.loader), Arc::clone(&self.bell), self.tell.clone());
         let path = file.to_owned();
         let judging = move || {
             let (_, found) = judge(&loader, &path);
             // Without a watcher there is nobody left to serve.
-            let _ = verdicts.send((path, (Some(identity), found)));
+            let _ = tell.send((path, (Some(identity), found)));
             bell.ring();
         };
         match thread::Builder::new().name("nfio-judge".into()).spawn(judging) {
@@ -255,5 +261,50 @@ impl Watcher {
         if let Some((inotify, _)) = &self.inotify {
             while inotify.read_events().is_ok() {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Deadlines, Modules};
+    use std::fs;
+    use std::sync::atomic::AtomicU32;
+
+    #[track_caller]
+    fn eventually(mut check: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !check() {
+            assert!(start.elapsed() < Duration::from_secs(30), "not within 30 s");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    #[test]
+    fn files_that_come_and_go_are_seen_and_the_thread_ends_with_the_watch() {
+        let room = tempfile::tempdir().unwrap();
+        let (root, private) = (room.path().join("plugins"), room.path().join("private"));
+        fs::create_dir(&root).unwrap();
+        fs::create_dir(&private).unwrap();
+        let loader = Arc::new(Loader::new(&private, &Modules::default()).unwrap());
+        let registry = Arc::new(Registry::load(&root, &private, &loader, Deadlines::default()).unwrap());
+        let calls = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&calls);
+        let changed = move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        };
+        let watch = registry.watch(loader, changed).unwrap();
+        let bell = Arc::clone(&watch.0);
+        fs::write(root.join("libtext.so"), "text").unwrap();
+        eventually(|| registry.names() == ["text"] && calls.load(Ordering::SeqCst) > 0);
+        fs::rename(root.join("libtext.so"), root.join("notes.so")).unwrap();
+        eventually(|| registry.names() == ["notes"]);
+        fs::rename(&root, room.path().join("elsewhere")).unwrap();
+        eventually(|| registry.names().is_empty());
+        fs::rename(room.path().join("elsewhere"), &root).unwrap();
+        eventually(|| registry.names() == ["notes"]);
+        drop(watch);
+        let left = || (Arc::strong_count(&bell), Arc::strong_count(&registry), Arc::strong_count(&calls));
+        eventually(|| left() == (1, 1, 1));
     }
 }

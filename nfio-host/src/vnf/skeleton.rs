@@ -194,18 +194,12 @@ impl VnfsOperations {
     /// the type has learnt since, and takes those that it has forgotten.
     pub(super) fn mend_types(&self) -> Result<()> {
         let types = open_dir(self.root.dir(), Path::new(NF_TYPES))?;
-        for Served { module, table, before } in self.registry.take_changes() {
-            let ty = module.describe().name.as_str();
-            match mkdirat(&types, ty, Mode::from_bits_truncate(0o755)) {
-                Ok(()) | Err(Errno::EEXIST) => {}
-                Err(e) => return Err(io(e)),
-            }
-            let Ok(parent) = open_dir(types.as_fd(), Path::new(ty)) else { continue };
-            for name in texts(parent.as_fd(), ".")?.iter().filter(|name| !name.starts_with(ASIDE)) {
-                mend(&parent, tree::Instance { ty, name }, &before, &table);
-            }
+        let mut outcome = Ok(());
+        for served in self.registry.take_changes() {
+            // One type's failure is no other's.
+            outcome = outcome.and(mend_type(types.as_fd(), &served));
         }
-        Ok(())
+        outcome
     }
 
     /// Removes what is kept of instances that are gone: a crash came between the two. A record stays in any case.
@@ -228,6 +222,19 @@ impl VnfsOperations {
 /// Names in a directory that are text.
 fn texts(parent: BorrowedFd<'_>, path: &str) -> Result<Vec<String>> {
     Ok(names(parent, Path::new(path))?.into_iter().filter_map(|name| name.into_string().ok()).collect())
+}
+
+fn mend_type(types: BorrowedFd<'_>, served: &Served) -> Result<()> {
+    let ty = served.module.describe().name.as_str();
+    match mkdirat(types, ty, Mode::from_bits_truncate(0o755)) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(e) => return Err(io(e)),
+    }
+    let Ok(parent) = open_dir(types, Path::new(ty)) else { return Ok(()) };
+    for name in texts(parent.as_fd(), ".")?.iter().filter(|name| !name.starts_with(ASIDE)) {
+        mend(&parent, tree::Instance { ty, name }, &served.before, &served.table);
+    }
+    Ok(())
 }
 
 /// Makes an instance fit another table.
