@@ -13,6 +13,7 @@ mod list;
 mod load;
 mod probe;
 mod registry;
+mod reply;
 mod source;
 mod table;
 mod trust;

@@ -80,6 +80,22 @@ fn a_plugin_that_crashed_nfio_is_not_loaded_until_its_file_changes() {
 }
 
 #[test]
+fn a_plugin_that_behaves_when_it_is_tried_and_crashes_when_it_is_loaded_costs_one_mount() {
+    for function in ["construct", "describe"] {
+        let mounted = Mounted::unmounted(Options::default());
+        ok("the fixture", fs::copy(built("libodd.so"), mounted.module_root().join("libodd.so")));
+        let told = format!("{function}: crash-in-nfio");
+        let output = mounted.mount_command(&[]).env("NFIO_ODD", told).output().expect("nfio mount");
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && words.contains("SIGSEGV"), "{words}");
+        mounted.mount();
+        let why = module(&mounted, "odd", "error");
+        assert!(why.starts_with("crashed in its construction; "), "{function}: {why}");
+        assert_eq!(module(&mounted, "firewall", "state"), "loaded\n");
+    }
+}
+
+#[test]
 fn a_full_stack_in_a_plugin_is_told_as_ever_and_marked() {
     let (mounted, mut daemon, fw, odd) = scene();
     let signal = crash(&mounted, &mut daemon, &odd, "overflow");

@@ -69,19 +69,20 @@ impl Mounted {
 
     /// Runs `nfio mount`.
     pub fn try_mount(&self) -> Output {
-        self.command(&[]).output().expect("nfio mount")
+        self.mount_command(&[]).output().expect("nfio mount")
     }
 
     /// Runs `nfio mount --foreground` as our child, so that its end can be seen, and waits until it is ready.
     #[track_caller]
     pub fn mount_in_foreground(&self) -> Child {
         let log = fs::File::create(self.directory.path().join("foreground.log")).expect("a log");
-        let child = self.command(&["--foreground"]).stderr(log).spawn().expect("nfio mount");
+        let child = self.mount_command(&["--foreground"]).stderr(log).spawn().expect("nfio mount");
         eventually("the mount is ready", || self.path().join("nf-types").is_dir());
         child
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    /// `nfio mount`, with these words beside those of the options.
+    pub fn mount_command(&self, words: &[&str]) -> Command {
         let mut command = nfio();
         command.args(["mount", "--hypervisor", "Oci", "--module-root"]).arg(self.module_root());
         command.arg("--config").arg(self.config()).args(&self.options.arguments).args(words);

@@ -12,11 +12,9 @@ use std::time::Duration;
 
 use super::crash::{self, Origin};
 use super::health::{Health, Patient};
+use super::reply::{Reply, taken};
 use crate::config::Deadlines;
 use crate::error::{HostError, NfioError, Result};
-
-/// The longest reply that is taken from a plugin, in bytes.
-const REPLY_LIMIT: usize = 16 << 20;
 
 /// A loaded plugin. It is never unloaded: values of it may live on in threads that still run its code.
 pub struct Module {
@@ -156,78 +154,6 @@ impl Drop for Module {
     }
 }
 
-/// What a plugin replies with. Nothing of it is believed: text need not be UTF-8.
-pub(super) trait Reply {
-    /// What becomes of it here.
-    type Taken;
-    /// Its length in bytes.
-    fn length(&self) -> usize;
-    /// None where it is no text but should be.
-    fn take(self) -> Option<Self::Taken>;
-}
-
-impl Reply for () {
-    type Taken = ();
-    fn length(&self) -> usize {
-        0
-    }
-    fn take(self) -> Option<()> {
-        Some(())
-    }
-}
-
-impl Reply for RVec<u8> {
-    type Taken = Vec<u8>;
-    fn length(&self) -> usize {
-        self.len()
-    }
-    fn take(self) -> Option<Vec<u8>> {
-        Some(self.into())
-    }
-}
-
-impl Reply for RString {
-    type Taken = String;
-    fn length(&self) -> usize {
-        self.len()
-    }
-    fn take(self) -> Option<String> {
-        String::from_utf8(self.into_bytes().into()).ok()
-    }
-}
-
-impl Reply for BoxedMiddlebox {
-    type Taken = Self;
-    fn length(&self) -> usize {
-        0
-    }
-    fn take(self) -> Option<Self> {
-        Some(self)
-    }
-}
-
-/// Takes a plugin's answer: its length and text are judged here, its errno is clamped by [`NfioError::from_code`].
-pub(super) fn taken<T: Reply>(what: &str, answer: Answer<T>) -> Result<T::Taken> {
-    match answer.into_result() {
-        Ok(reply) => limited(what, reply),
-        Err(Fault { code, errno, message }) => {
-            Err(NfioError::from_code(code, errno, limited(what, message)?))
-        }
-    }
-}
-
-fn limited<T: Reply>(what: &str, reply: T) -> Result<T::Taken> {
-    let length = reply.length();
-    if length > REPLY_LIMIT {
-        let message = format!("the module answered {length} bytes to {what}; the limit is {REPLY_LIMIT}");
-        return Err(HostError::ModuleFault(message).into());
-    }
-    reply.take().ok_or_else(|| {
-        let message = format!("the module answered {what} with a text that is not UTF-8");
-        HostError::ModuleFault(message).into()
-    })
-}
-
 /// Lends a [`Host`] across the ABI. A panic of ours must not cross either.
 struct Lender<'a>(&'a dyn Host);
 
@@ -313,6 +239,7 @@ impl HostAbi for Lender<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::reply::REPLY_LIMIT;
     use super::*;
     use middlebox_sdk::abi::{MiddleboxAbi, MiddleboxAbi_TO};
     use middlebox_sdk::testing::Guest;

@@ -14,9 +14,10 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::abi::{Module, taken};
+use super::abi::Module;
 use super::crash::{self, Marks, Origin};
 use super::probe::{self, Described};
+use super::reply::taken;
 use super::source::{Content, Source};
 use super::{elf, trust};
 use crate::config::Modules;

@@ -7,10 +7,8 @@ use super::bed::{HEADER, Room, built, check, lines, nfio};
 
 fn plugins() -> Room {
     let room = Room::new();
-    for path in [room.path("."), room.path("plugins")] {
-        fs::create_dir_all(&path).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
+    fs::create_dir(room.path("plugins")).unwrap();
+    fs::set_permissions(room.path("plugins"), fs::Permissions::from_mode(0o755)).unwrap();
     fs::copy(built("librandom.so"), room.path("plugins/librandom.so")).unwrap();
     fs::write(room.path("nfio.toml"), "").unwrap();
     room

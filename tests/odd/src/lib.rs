@@ -19,6 +19,7 @@
 //! | `wait-fail` | the same, and fails |
 //! | `outstay` | asks for a file again and again until its handle is worth nothing, then logs what all else answers |
 //! | `crash` | writes where no memory is: SIGSEGV |
+//! | `crash-in-nfio` | the same, but not in the process in which nfio tries a plugin first |
 //! | `abort` | calls abort(3) |
 //! | `exit` | ends the process with 0 |
 //! | `overflow` | recurses until its stack is full |
@@ -131,6 +132,10 @@ fn misbehave(words: &str) -> Option<Result<Vec<u8>>> {
     match words {
         "panic" => panic!("as it was told"),
         "crash" => crash(),
+        "crash-in-nfio" => match std::fs::read_to_string("/proc/self/comm").as_deref() {
+            Ok("nfio-module\n") => None,
+            _ => crash(),
+        },
         "abort" => std::process::abort(),
         "exit" => std::process::exit(0),
         "overflow" => Some(Ok(vec![recurse(0); 1])),
