@@ -6,6 +6,7 @@ mod image;
 mod mounted;
 mod odd;
 mod out_of_tree;
+mod plugins;
 mod user;
 mod wait;
 
@@ -13,6 +14,7 @@ pub use faults::{Covered, end_guest, first_process};
 pub use image::{debian, image, slow_image};
 pub use mounted::{Instance, Mounted, Options, built, nfio};
 pub use out_of_tree::{Crate, Tree, checkout, output_of};
+pub use plugins::{build_name, odd_build, odd_plugin};
 pub use user::{NOBODY, User};
 pub use wait::{errno, eventually, ok};
 

@@ -18,8 +18,8 @@ use crate::vnf::VnfsOperations;
 /// whomever.
 pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl FnOnce()) -> Result<()> {
     modules::mark_crashes(&root.private())?;
-    let loader = Loader::new(&root.private(), &config.modules)?;
-    let registry = Registry::load(&config.module_root, &root.private(), &loader)?;
+    let loader = Arc::new(Loader::new(&root.private(), &config.modules)?);
+    let registry = Registry::load(&config.module_root, &root.private(), &loader, config.deadlines)?;
     let mut factory = HypervisorFactory::new();
     let oci = OciConfig {
         subnet: config.oci.subnet.clone(),
@@ -42,6 +42,7 @@ pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl 
     let operations: Arc<dyn Operations> = Arc::clone(&vnfs) as _;
     let mounted = fs::mount(Nfio::new(directory, operations)?, mount)?;
     vnfs.observe()?;
+    vnfs.watch_modules(loader)?;
     // Only the file system holds it from here on: its end is the end of all threads.
     drop(vnfs);
     ready();

@@ -3,13 +3,17 @@
 use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{RResult, RSlice, RStr, RString, RVec};
 use middlebox_sdk::abi::{Answer, BoxedMiddlebox, Executed, Fault, HostAbi, HostAbi_TO, Lent};
-use middlebox_sdk::{Attributes, Host, Level, Type};
+use middlebox_sdk::{Attributes, Host, Kind, Level, Type};
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::crash::{self, Origin};
+use super::health::{Health, Patient};
 use super::reply::{Reply, taken};
+use crate::config::Deadlines;
 use crate::error::{HostError, NfioError, Result};
 
 /// A loaded plugin. It is never unloaded: values of it may live on in threads that still run its code.
@@ -17,7 +21,9 @@ pub struct Module {
     boxed: ManuallyDrop<BoxedMiddlebox>,
     ty: Type,
     sdk_version: String,
-    calls: AtomicU64,
+    calls: Arc<AtomicU64>,
+    deadlines: Deadlines,
+    health: Health,
     odd_errno: AtomicI32,
     origin: Origin,
 }
@@ -30,7 +36,9 @@ impl Module {
             boxed: ManuallyDrop::new(boxed),
             ty,
             sdk_version,
-            calls: AtomicU64::new(0),
+            calls: Arc::default(),
+            deadlines: Deadlines::default(),
+            health: Health::default(),
             odd_errno: AtomicI32::new(0),
             origin: Origin::default(),
         })
@@ -40,6 +48,27 @@ impl Module {
     pub(super) fn with_origin(mut self, origin: Origin) -> Self {
         self.origin = origin;
         self
+    }
+
+    /// The same module, its calls counted with those of whoever served its type before, and held to deadlines.
+    pub(super) fn in_service(mut self, calls: Arc<AtomicU64>, deadlines: Deadlines) -> Self {
+        (self.calls, self.deadlines) = (calls, deadlines);
+        self
+    }
+
+    /// Why it gets no more calls, where it has ceased to answer.
+    pub(super) fn wedged(&self) -> Option<String> {
+        self.health.wedged()
+    }
+
+    /// How long a call may take: as long as the lane that it runs in has patience.
+    fn patience(&self, what: &str, file: &str) -> Duration {
+        let is_verb = || self.ty.files.iter().any(|known| known.path == file && known.kind == Kind::Verb);
+        match what {
+            "mkdir" | "getattr" | "read" => self.deadlines.read,
+            "write" if !is_verb() => self.deadlines.read,
+            _ => self.deadlines.activate,
+        }
     }
 
     /// What the plugin said about itself.
@@ -52,7 +81,7 @@ impl Module {
         &self.sdk_version
     }
 
-    /// How many calls it has had.
+    /// How many calls its type has had.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }
@@ -101,9 +130,12 @@ impl Module {
         host: &dyn Host,
     ) -> Result<T::Taken> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let lender = Lender(host);
+        let under_way = self.health.begin(what, self.patience(what, file));
+        let patient = Patient { host, call: &under_way };
+        let lender = Lender(&patient);
         let lent = HostAbi_TO::from_ptr(&lender, TD_Opaque);
         let answer = crash::during(&self.origin, what, file, || call(lent));
+        drop(under_way);
         if let RResult::RErr(fault) = &answer
             && fault.code == 0
             && !(1..=511).contains(&fault.errno)

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::files;
 use super::load::Loader;
-use super::registry::{Row, shared_objects};
+use super::registry::{Row, unreadable};
 use crate::error::Result;
 
 /// All plugins of `module_root`, in the order of their files.
@@ -14,7 +15,7 @@ use crate::error::Result;
 pub fn list(module_root: &Path, loader: &Loader) -> Result<Vec<Row>> {
     let mut served: BTreeMap<String, PathBuf> = BTreeMap::new();
     let mut rows = Vec::new();
-    for path in shared_objects(module_root)? {
+    for path in files::shared_objects(module_root).map_err(|e| unreadable(module_root, &e))? {
         let described = loader.describe(&path).and_then(|described| match served.get(&described.ty.name) {
             None => Ok(described),
             Some(first) => Err(format!(

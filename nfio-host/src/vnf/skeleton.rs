@@ -1,11 +1,10 @@
 //! Instances on disk: they appear whole or not at all (built aside, renamed into place), and so they go.
 
-use middlebox_sdk::Kind;
+use middlebox_sdk::{File, Kind};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat2};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
-use nix::unistd::{Gid, Uid, fchown};
-use std::ffi::OsString;
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 use std::fs;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,7 +17,7 @@ use super::handle::call_mkdir;
 use super::instance::{self, Instance};
 use crate::error::{HostError, HypervisorError, NfioError, Result};
 use crate::fs::operations::Caller;
-use crate::modules::{Module, Table};
+use crate::modules::{Module, Served, Table};
 use crate::tree::{self, NF_TYPES};
 
 /// What stands before the name of an instance that is being made or removed; no name of an instance begins so, and
@@ -28,10 +27,7 @@ const ASIDE: &str = ".aside-";
 impl VnfsOperations {
     /// Makes an instance that belongs to `caller`.
     pub(super) fn create(&self, at: tree::Instance<'_>, mode: u32, caller: Caller) -> Result<()> {
-        let module = self.registry.module(at.ty)?;
-        let table = self.registry.table(at.ty).cloned().ok_or_else(|| {
-            NfioError::from(HostError::ModuleMissing(format!("type {} has no table of files", at.ty)))
-        })?;
+        let (module, table) = self.registry.served(at.ty)?;
         let parent = self.type_directory(at.ty)?;
         if exists(&parent, Path::new(at.name)) {
             // What is kept of it is not touched.
@@ -46,6 +42,9 @@ impl VnfsOperations {
             // mkdir(2) reports an errno, and there is no last_error to tell more.
             tracing::warn!("{}/{} cannot be made: {}: {e}", at.ty, at.name, e.name());
             self.clear_aside(at.ty, &aside);
+        } else if let Some(now) = self.registry.table(at.ty).filter(|now| !Arc::ptr_eq(now, &table)) {
+            // Another plugin has taken over meanwhile, and whoever mended the type's instances did not see this one.
+            mend(&parent, at, &table, &now);
         }
         made
     }
@@ -90,7 +89,7 @@ impl VnfsOperations {
         let _busy = instance.try_busy()?;
         self.refuse_if_deployed(&instance)?;
         let parent = self.type_directory(at.ty)?;
-        let table = self.registry.table(at.ty).cloned();
+        let table = self.registry.table(at.ty);
         let foreign = |directory: &str| -> Result<()> {
             match first_foreign(parent.as_fd(), directory, table.as_deref())? {
                 None => Ok(()),
@@ -177,30 +176,30 @@ impl VnfsOperations {
         open_dir(self.root.dir(), &Path::new(NF_TYPES).join(ty))
     }
 
-    /// Makes the directory of every served type, clears what a crash left aside, and gives existing instances the
-    /// special files that their type has learnt since.
-    pub(super) fn mend_types(&self) -> Result<()> {
+    /// Clears what a crash left half made or half removed.
+    pub(super) fn clear_aside_all(&self) -> Result<()> {
         let types = open_dir(self.root.dir(), Path::new(NF_TYPES))?;
-        for ty in self.registry.types() {
-            match mkdirat(&types, ty.as_str(), Mode::from_bits_truncate(0o755)) {
-                Ok(()) | Err(Errno::EEXIST) => {}
-                Err(e) => return Err(io(e)),
-            }
-        }
-        let text = |name: OsString| name.into_string().ok();
-        for ty in names(types.as_fd(), Path::new("."))?.into_iter().filter_map(text) {
-            let Ok(parent) = open_dir(types.as_fd(), Path::new(&ty)) else { continue };
-            for name in names(parent.as_fd(), Path::new("."))?.into_iter().filter_map(text) {
+        for ty in texts(types.as_fd(), ".")? {
+            // What is no directory holds nothing.
+            for name in texts(types.as_fd(), &ty).unwrap_or_default() {
                 if name.starts_with(ASIDE) {
                     self.clear_aside(&ty, &name);
-                } else if let Some(table) = self.registry.table(&ty)
-                    && let Err(e) = add_missing(parent.as_fd(), &name, table)
-                {
-                    tracing::warn!("{ty}/{name} does not get all files of its type: {e}");
                 }
             }
         }
         Ok(())
+    }
+
+    /// Makes the directory of every type that a plugin has taken over, and gives its instances the special files that
+    /// the type has learnt since, and takes those that it has forgotten.
+    pub(super) fn mend_types(&self) -> Result<()> {
+        let types = open_dir(self.root.dir(), Path::new(NF_TYPES))?;
+        let mut outcome = Ok(());
+        for served in self.registry.take_changes() {
+            // One type's failure is no other's.
+            outcome = outcome.and(mend_type(types.as_fd(), &served));
+        }
+        outcome
     }
 
     /// Removes what is kept of instances that are gone: a crash came between the two. A record stays in any case.
@@ -217,6 +216,33 @@ impl VnfsOperations {
             }
         }
         Ok(())
+    }
+}
+
+/// Names in a directory that are text.
+fn texts(parent: BorrowedFd<'_>, path: &str) -> Result<Vec<String>> {
+    Ok(names(parent, Path::new(path))?.into_iter().filter_map(|name| name.into_string().ok()).collect())
+}
+
+fn mend_type(types: BorrowedFd<'_>, served: &Served) -> Result<()> {
+    let ty = served.module.describe().name.as_str();
+    match mkdirat(types, ty, Mode::from_bits_truncate(0o755)) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(e) => return Err(io(e)),
+    }
+    let Ok(parent) = open_dir(types, Path::new(ty)) else { return Ok(()) };
+    for name in texts(parent.as_fd(), ".")?.iter().filter(|name| !name.starts_with(ASIDE)) {
+        mend(&parent, tree::Instance { ty, name }, &served.before, &served.table);
+    }
+    Ok(())
+}
+
+/// Makes an instance fit another table.
+fn mend(parent: &OwnedFd, at: tree::Instance<'_>, before: &Table, now: &Table) {
+    let mended = remove_forgotten(parent.as_fd(), at.name, before, now)
+        .and_then(|()| add_missing(parent.as_fd(), at.name, now));
+    if let Err(e) = mended {
+        tracing::warn!("{}/{} does not get all files of its type: {e}", at.ty, at.name);
     }
 }
 
@@ -263,6 +289,35 @@ fn make_file(parent: BorrowedFd<'_>, path: &str, mode: u32, owner: Caller, conte
 fn give(fd: BorrowedFd<'_>, mode: u32, owner: Caller) -> Result<()> {
     fchown(fd, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid))).map_err(io)?;
     fchmod(fd, Mode::from_bits_truncate(mode)).map_err(io)
+}
+
+/// Removes the placeholders of special files that a newer plugin has no more. Only an empty file is one: what somebody
+/// has written since it became an ordinary file is theirs.
+fn remove_forgotten(parent: BorrowedFd<'_>, name: &str, before: &Table, now: &Table) -> Result<()> {
+    let Ok(directory) = open_dir(parent, Path::new(name)) else { return Ok(()) };
+    let place = |path: &Path| {
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        open_dir(directory.as_fd(), above).ok().zip(path.file_name().map(ToOwned::to_owned))
+    };
+    let forgotten = |file: &&Arc<File>| file.kind != Kind::Ordinary && now.file(&file.path).is_none();
+    for file in before.files().filter(forgotten) {
+        let Some((above, name)) = place(Path::new(&file.path)) else { continue };
+        let is_placeholder =
+            fstatat(&above, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+                stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits() && stat.st_size == 0
+            });
+        if is_placeholder {
+            unlinkat(&above, name.as_os_str(), UnlinkatFlags::NoRemoveDir).map_err(io)?;
+        }
+    }
+    let directories: Vec<&str> = before.directories().filter(|path| !now.is_directory(path)).collect();
+    for path in directories.into_iter().rev() {
+        if let Some((above, name)) = place(Path::new(path)) {
+            // One that holds something stays.
+            let _ = unlinkat(&above, name.as_os_str(), UnlinkatFlags::RemoveDir);
+        }
+    }
+    Ok(())
 }
 
 /// Makes the placeholders of special files that a newer plugin has, and the directories on the way to them; they belong

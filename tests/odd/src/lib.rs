@@ -14,6 +14,7 @@
 //! | `errno N` | fails with that errno, possible or not |
 //! | `raise CODE` | fails with the class of that code |
 //! | `reply BYTES` | a read answers that many bytes, others fail with a sentence of that many |
+//! | `hang` | never comes back |
 //! | `wait` | comes back once the instance has an ordinary file `go` |
 //! | `wait-fail` | the same, and fails |
 //! | `outstay` | asks for a file again and again until its handle is worth nothing, then logs what all else answers |
@@ -29,14 +30,19 @@
 //! | `try` | asks for everything that a handle can, and writes the answers to the ordinary file `heard` |
 //! | `do OPERATION` | one operation of the driver: `deploy start restart stop pause unpause destroy destroy-force` |
 //!
-//! Own files: `odd/value` (rw), `odd/sized`, `odd/log`, and the verb `poke`.
+//! Own files: `odd/value` (rw), `odd/sized`, `odd/log`, and the verb `poke`. `odd/build` tells, without a look at `say`,
+//! which build answers: a suite makes others of this one by changing the digits of [`BUILD`] in its bytes.
 
 #![deny(unsafe_code)]
 
 use middlebox_sdk::error::{EIO, EOPNOTSUPP};
 use middlebox_sdk::{Attributes, File, Level, Middlebox, NfioError, Result, Type, Vnf, export_middlebox};
+use std::hint::black_box;
 use std::thread;
 use std::time::Duration;
+
+/// Names the build.
+static BUILD: &str = "the build of odd that is number 0000";
 
 /// The type.
 struct Odd;
@@ -63,6 +69,7 @@ impl Middlebox for Odd {
             .file(File::value("odd/value").mode(0o644))
             .file(File::value("odd/sized").sized())
             .file(File::log("odd/log"))
+            .file(File::value("odd/build"))
             .file(File::verb("poke"))
             .capability("NET_ADMIN")
             .sysctl("net.ipv4.ip_forward", "1")
@@ -78,8 +85,12 @@ impl Middlebox for Odd {
         said(vnf, "getattr").map(|text| Attributes::new().length(text.len() as u64))
     }
 
-    fn read(&self, vnf: &Vnf<'_>, _: &str) -> Result<Vec<u8>> {
-        said(vnf, "read")
+    fn read(&self, vnf: &Vnf<'_>, file: &str) -> Result<Vec<u8>> {
+        match file {
+            // Out of the compiler's sight, so that the text is in the file as it stands here.
+            "odd/build" => Ok(black_box(BUILD).into()),
+            _ => said(vnf, "read"),
+        }
     }
 
     fn write(&self, vnf: &Vnf<'_>, _: &str, _: &[u8]) -> Result<()> {
@@ -168,6 +179,9 @@ fn act(vnf: &Vnf<'_>, words: &str) -> Result<Vec<u8>> {
         "errno" => Err(NfioError::Posix { errno: number()?, message: "as it was told".into() }),
         "raise" => Err(NfioError::from_code(number()?, EIO, "as it was told".into())),
         "reply" => Ok(vec![b'x'; number()? as usize]),
+        "hang" => loop {
+            thread::sleep(Duration::from_secs(1));
+        },
         "wait" => await_go(vnf),
         "wait-fail" => await_go(vnf).and_then(|_| Err(NfioError::posix(EIO, "as it was told"))),
         "outstay" => outstay(vnf),
