@@ -3,7 +3,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-sh tests/testbed/packages.sh nft=nftables ip=iproute2 busybox=busybox-static ping=iputils-ping python3=python3-minimal unshare=util-linux setpriv=util-linux
+sh tests/testbed/packages.sh nft=nftables ip=iproute2 busybox=busybox-static ping=iputils-ping python3=python3-minimal unshare=util-linux setpriv=util-linux mmdebstrap=mmdebstrap
+
+sh tests/testbed/images.sh nginx squid
 
 # One profile for host, plugins and suites. The plugins' shared objects come from `build`, the suites from `test`.
 cargo build --workspace
