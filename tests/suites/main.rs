@@ -7,6 +7,7 @@ mod directories;
 mod drop_rules;
 mod every_error;
 mod hostile_root;
+mod ids;
 mod last_error;
 mod life_cycle;
 mod modules;

@@ -52,7 +52,7 @@ impl Mounted {
         for path in [mounted.root(), mounted.path(), mounted.module_root()] {
             fs::create_dir(path).expect("mkdir");
         }
-        for ty in ["firewall", "random"] {
+        for ty in ["firewall", "ids", "random"] {
             let name = format!("lib{ty}.so");
             fs::copy(built(&name), mounted.module_root().join(&name)).expect("a built plugin");
         }
