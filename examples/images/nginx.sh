@@ -21,8 +21,6 @@ echo 'www-data:x:33:33:www-data:/var/www:/usr/sbin/nologin' >>"$new/etc/passwd"
 echo 'www-data:x:33:' >>"$new/etc/group"
 mkdir -p "$new/var/log/nginx" "$new/var/lib/nginx" "$new/var/www/html"
 chown 33:33 "$new/var/log/nginx"
-# Errors belong to what the guest prints.
-ln -s /dev/stderr "$new/var/log/nginx/error.log"
 
 cat >"$new/etc/nginx/sites-enabled/default" <<'END'
 server {

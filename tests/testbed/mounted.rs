@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::{eventually, image};
+use crate::{debian, eventually, image};
 
 /// What a test may choose of a mount.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +52,7 @@ impl Mounted {
         for path in [mounted.root(), mounted.path(), mounted.module_root()] {
             fs::create_dir(path).expect("mkdir");
         }
-        for ty in ["firewall", "ids", "random"] {
+        for ty in ["firewall", "ids", "nginx", "random", "squid"] {
             let name = format!("lib{ty}.so");
             fs::copy(built(&name), mounted.module_root().join(&name)).expect("a built plugin");
         }
@@ -120,10 +120,21 @@ impl Mounted {
     /// Makes a firewall whose host and image are set.
     #[track_caller]
     pub fn firewall(&self, name: &str) -> Instance {
-        let instance = self.instance("firewall", name);
+        self.made("firewall", name, image())
+    }
+
+    /// Makes an instance of a type whose image is of Debian packages and has the type's name.
+    #[track_caller]
+    pub fn of_debian(&self, ty: &str, name: &str) -> Instance {
+        self.made(ty, name, &debian(ty))
+    }
+
+    #[track_caller]
+    fn made(&self, ty: &str, name: &str, image: &Path) -> Instance {
+        let instance = self.instance(ty, name);
         fs::create_dir(instance.path()).expect("mkdir of an instance");
         instance.put("machine/ip", "127.0.0.1\n");
-        instance.put("machine/vm.image", &format!("{}\n", image().display()));
+        instance.put("machine/vm.image", &format!("{}\n", image.display()));
         instance
     }
 
