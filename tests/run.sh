@@ -7,7 +7,7 @@ sh tests/testbed/packages.sh nft=nftables ip=iproute2 busybox=busybox-static pin
 
 # One profile for host, plugins and suites. The plugins' shared objects come from `build`, the suites from `test`.
 # The images of Debian packages are made meanwhile: inside there is no network.
-sh tests/testbed/images.sh suricata &
+sh tests/testbed/images.sh nginx squid suricata &
 images=$!
 cargo build --workspace
 cargo test --workspace --no-run

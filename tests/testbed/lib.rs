@@ -2,6 +2,7 @@
 //! below `/run`, which in the test bed is a tmpfs that goes with it.
 
 mod faults;
+mod http;
 mod image;
 mod mounted;
 mod odd;
@@ -11,6 +12,7 @@ mod user;
 mod wait;
 
 pub use faults::{Covered, end_guest, first_process};
+pub use http::{Page, Server, get};
 pub use image::{debian, image, slow_image};
 pub use mounted::{Instance, Mounted, Options, built, nfio};
 pub use out_of_tree::{Crate, Tree, checkout, output_of};

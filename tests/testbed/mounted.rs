@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 
-use crate::{eventually, image};
+use crate::{debian, eventually, image};
 
 /// The types whose plugins every mount has; one a line, so that branches can add theirs side by side.
 #[rustfmt::skip]
@@ -15,7 +15,9 @@ const TYPES: &[&str] = &[
     "firewall",
     "ids",
     "nat",
+    "nginx",
     "random",
+    "squid",
 ];
 
 /// What a test may choose of a mount.
@@ -171,10 +173,21 @@ impl Mounted {
     /// Makes an instance of a type for the busybox image, with host and image set.
     #[track_caller]
     pub fn made(&self, ty: &str, name: &str) -> Instance {
+        self.of_image(ty, name, image())
+    }
+
+    /// Makes an instance of a type whose image is of Debian packages and has the type's name.
+    #[track_caller]
+    pub fn of_debian(&self, ty: &str, name: &str) -> Instance {
+        self.of_image(ty, name, &debian(ty))
+    }
+
+    #[track_caller]
+    fn of_image(&self, ty: &str, name: &str, image: &Path) -> Instance {
         let instance = self.instance(ty, name);
         fs::create_dir(instance.path()).expect("mkdir of an instance");
         instance.put("machine/ip", "127.0.0.1\n");
-        instance.put("machine/vm.image", &format!("{}\n", image().display()));
+        instance.put("machine/vm.image", &format!("{}\n", image.display()));
         instance
     }
 
