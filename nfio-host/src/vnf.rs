@@ -11,6 +11,7 @@ mod instance;
 mod last_error;
 mod lifecycle;
 mod machine;
+mod mend;
 mod observer;
 mod record;
 mod skeleton;

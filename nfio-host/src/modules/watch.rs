@@ -51,8 +51,8 @@ impl Drop for Watch {
     }
 }
 
-/// What was found out about a file.
-type Told = (PathBuf, Judged);
+/// What was found out about a file, with the number of the question.
+type Told = (u64, PathBuf, Judged);
 
 /// The thread's memory.
 struct Watcher {
@@ -61,8 +61,9 @@ struct Watcher {
     bell: Arc<Bell>,
     /// And the directory that it reports of.
     inotify: Option<(Inotify, (u64, u64))>,
-    /// Under which identity a file is being judged.
-    judging: HashMap<PathBuf, Identity>,
+    /// Which files are being judged: the number of the question, and the identity that the file had.
+    judging: HashMap<PathBuf, (u64, Identity)>,
+    asked: u64,
     tell: Sender<Told>,
     told: Receiver<Told>,
     /// Since when a file has been away.
@@ -92,6 +93,7 @@ impl Registry {
             bell: Arc::clone(&bell),
             inotify: None,
             judging: HashMap::new(),
+            asked: 0,
             tell,
             told,
             away: HashMap::new(),
@@ -142,8 +144,8 @@ impl Watcher {
     /// Takes in what has been found out about files that are still the same. Whether there was any.
     fn take_verdicts(&mut self, registry: &Registry) -> bool {
         let mut any = false;
-        while let Ok((file, judged)) = self.told.try_recv() {
-            let expected = judged.0.is_some() && self.judging.get(&file) == judged.0.as_ref();
+        while let Ok((number, file, judged)) = self.told.try_recv() {
+            let expected = self.judging.get(&file).is_some_and(|(asked, _)| *asked == number);
             if expected {
                 self.judging.remove(&file);
             }
@@ -181,6 +183,10 @@ impl Watcher {
         let surroundings = files::surroundings(registry.module_root());
         let elsewhere = surroundings != self.surroundings;
         self.surroundings = surroundings;
+        if elsewhere {
+            // What is being judged may have been looked at before: that verdict is not waited for.
+            self.judging.clear();
+        }
         let known = registry.judged_files();
         for file in &found {
             self.away.remove(file);
@@ -192,7 +198,7 @@ impl Watcher {
             });
             if judged {
                 self.judging.remove(file);
-            } else if self.judging.get(file) != Some(&identity) {
+            } else if self.judging.get(file).is_none_or(|(_, asked)| *asked != identity) {
                 self.begin(file, identity);
             }
         }
@@ -202,15 +208,17 @@ impl Watcher {
     fn begin(&mut self, file: &Path, identity: Identity) {
         let (loader, bell, tell) = (Arc::clone(&self.loader), Arc::clone(&self.bell), self.tell.clone());
         let path = file.to_owned();
+        self.asked += 1;
+        let number = self.asked;
         let judging = move || {
             let (_, found) = judge(&loader, &path);
             // Without a watcher there is nobody left to serve.
-            let _ = tell.send((path, (Some(identity), found)));
+            let _ = tell.send((number, path, (Some(identity), found)));
             bell.ring();
         };
         match thread::Builder::new().name("nfio-judge".into()).spawn(judging) {
             Ok(_) => {
-                self.judging.insert(file.to_owned(), identity);
+                self.judging.insert(file.to_owned(), (number, identity));
             }
             Err(e) => self.complain(format!("no thread to load {} in: {e}; trying again", file.display())),
         }

@@ -1,10 +1,8 @@
 //! Instances on disk: they appear whole or not at all (built aside, renamed into place), and so they go.
 
-use middlebox_sdk::{File, Kind};
-use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat2};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstatat, mkdirat};
+use nix::unistd::{Gid, Uid, fchown};
 use std::fs;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,14 +13,15 @@ use super::VnfsOperations;
 use super::disk::{io, names, open_dir, remove_directory};
 use super::handle::call_mkdir;
 use super::instance::{self, Instance};
+use super::mend;
 use crate::error::{HostError, HypervisorError, NfioError, Result};
 use crate::fs::operations::Caller;
-use crate::modules::{Module, Served, Table};
+use crate::modules::{Module, Table};
 use crate::tree::{self, NF_TYPES};
 
 /// What stands before the name of an instance that is being made or removed; no name of an instance begins so, and
 /// the file system shows none that does.
-const ASIDE: &str = ".aside-";
+pub(super) const ASIDE: &str = ".aside-";
 
 impl VnfsOperations {
     /// Makes an instance that belongs to `caller`.
@@ -44,7 +43,7 @@ impl VnfsOperations {
             self.clear_aside(at.ty, &aside);
         } else if let Some(now) = self.registry.table(at.ty).filter(|now| !Arc::ptr_eq(now, &table)) {
             // Another plugin has taken over meanwhile, and whoever mended the type's instances did not see this one.
-            mend(&parent, at, &table, &now);
+            mend::mend(&parent, at, &table, &now);
         }
         made
     }
@@ -190,18 +189,6 @@ impl VnfsOperations {
         Ok(())
     }
 
-    /// Makes the directory of every type that a plugin has taken over, and gives its instances the special files that
-    /// the type has learnt since, and takes those that it has forgotten.
-    pub(super) fn mend_types(&self) -> Result<()> {
-        let types = open_dir(self.root.dir(), Path::new(NF_TYPES))?;
-        let mut outcome = Ok(());
-        for served in self.registry.take_changes() {
-            // One type's failure is no other's.
-            outcome = outcome.and(mend_type(types.as_fd(), &served));
-        }
-        outcome
-    }
-
     /// Removes what is kept of instances that are gone: a crash came between the two. A record stays in any case.
     pub(super) fn clear_private(&self) -> Result<()> {
         for (ty, name) in instance::all_private(&self.root)? {
@@ -220,37 +207,15 @@ impl VnfsOperations {
 }
 
 /// Names in a directory that are text.
-fn texts(parent: BorrowedFd<'_>, path: &str) -> Result<Vec<String>> {
+pub(super) fn texts(parent: BorrowedFd<'_>, path: &str) -> Result<Vec<String>> {
     Ok(names(parent, Path::new(path))?.into_iter().filter_map(|name| name.into_string().ok()).collect())
-}
-
-fn mend_type(types: BorrowedFd<'_>, served: &Served) -> Result<()> {
-    let ty = served.module.describe().name.as_str();
-    match mkdirat(types, ty, Mode::from_bits_truncate(0o755)) {
-        Ok(()) | Err(Errno::EEXIST) => {}
-        Err(e) => return Err(io(e)),
-    }
-    let Ok(parent) = open_dir(types, Path::new(ty)) else { return Ok(()) };
-    for name in texts(parent.as_fd(), ".")?.iter().filter(|name| !name.starts_with(ASIDE)) {
-        mend(&parent, tree::Instance { ty, name }, &served.before, &served.table);
-    }
-    Ok(())
-}
-
-/// Makes an instance fit another table.
-fn mend(parent: &OwnedFd, at: tree::Instance<'_>, before: &Table, now: &Table) {
-    let mended = remove_forgotten(parent.as_fd(), at.name, before, now)
-        .and_then(|()| add_missing(parent.as_fd(), at.name, now));
-    if let Err(e) = mended {
-        tracing::warn!("{}/{} does not get all files of its type: {e}", at.ty, at.name);
-    }
 }
 
 fn unused_name() -> String {
     format!("{ASIDE}{}", uuid::Uuid::new_v4())
 }
 
-fn exists(parent: impl AsFd, path: &Path) -> bool {
+pub(super) fn exists(parent: impl AsFd, path: &Path) -> bool {
     fstatat(parent, path, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
 }
 
@@ -266,7 +231,12 @@ fn create_error(at: tree::Instance<'_>, error: NfioError) -> NfioError {
     }
 }
 
-fn make_directory(parent: BorrowedFd<'_>, path: &str, mode: u32, owner: Caller) -> Result<OwnedFd> {
+pub(super) fn make_directory(
+    parent: BorrowedFd<'_>,
+    path: &str,
+    mode: u32,
+    owner: Caller,
+) -> Result<OwnedFd> {
     mkdirat(parent, path, Mode::S_IRWXU).map_err(io)?;
     let directory = openat(
         parent,
@@ -279,7 +249,13 @@ fn make_directory(parent: BorrowedFd<'_>, path: &str, mode: u32, owner: Caller) 
     Ok(directory)
 }
 
-fn make_file(parent: BorrowedFd<'_>, path: &str, mode: u32, owner: Caller, content: &[u8]) -> Result<()> {
+pub(super) fn make_file(
+    parent: BorrowedFd<'_>,
+    path: &str,
+    mode: u32,
+    owner: Caller,
+    content: &[u8],
+) -> Result<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut file = fs::File::from(openat(parent, path, flags, Mode::S_IRUSR).map_err(io)?);
     file.write_all(content)?;
@@ -289,66 +265,6 @@ fn make_file(parent: BorrowedFd<'_>, path: &str, mode: u32, owner: Caller, conte
 fn give(fd: BorrowedFd<'_>, mode: u32, owner: Caller) -> Result<()> {
     fchown(fd, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid))).map_err(io)?;
     fchmod(fd, Mode::from_bits_truncate(mode)).map_err(io)
-}
-
-/// Removes the placeholders of special files that a newer plugin has no more. Only an empty file is one: what somebody
-/// has written since it became an ordinary file is theirs.
-fn remove_forgotten(parent: BorrowedFd<'_>, name: &str, before: &Table, now: &Table) -> Result<()> {
-    let Ok(directory) = open_dir(parent, Path::new(name)) else { return Ok(()) };
-    let place = |path: &Path| {
-        let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        open_dir(directory.as_fd(), above).ok().zip(path.file_name().map(ToOwned::to_owned))
-    };
-    let forgotten = |file: &&Arc<File>| file.kind != Kind::Ordinary && now.file(&file.path).is_none();
-    for file in before.files().filter(forgotten) {
-        let Some((above, name)) = place(Path::new(&file.path)) else { continue };
-        let is_placeholder =
-            fstatat(&above, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| {
-                stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits() && stat.st_size == 0
-            });
-        if is_placeholder {
-            unlinkat(&above, name.as_os_str(), UnlinkatFlags::NoRemoveDir).map_err(io)?;
-        }
-    }
-    let directories: Vec<&str> = before.directories().filter(|path| !now.is_directory(path)).collect();
-    for path in directories.into_iter().rev() {
-        if let Some((above, name)) = place(Path::new(path)) {
-            // One that holds something stays.
-            let _ = unlinkat(&above, name.as_os_str(), UnlinkatFlags::RemoveDir);
-        }
-    }
-    Ok(())
-}
-
-/// Makes the placeholders of special files that a newer plugin has, and the directories on the way to them; they belong
-/// to the instance's owner. What the user removed comes back too, which is what a new mount is for.
-fn add_missing(parent: BorrowedFd<'_>, name: &str, table: &Table) -> Result<()> {
-    let Ok(directory) = open_dir(parent, Path::new(name)) else { return Ok(()) };
-    let stat = fstat(&directory).map_err(io)?;
-    let owner = Caller { uid: stat.st_uid, gid: stat.st_gid };
-    // Where a path stands. Anything but a directory on the way to it is the user's, and stays.
-    let place = |path: &Path| {
-        let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        open_dir(directory.as_fd(), above)
-            .ok()
-            .filter(|above| !exists(above, Path::new(&name)))
-            .zip(Some(name))
-    };
-    let special = || table.files().filter(|file| file.kind != Kind::Ordinary);
-    for path in table.directories().map(Path::new) {
-        if special().any(|file| Path::new(&file.path).starts_with(path))
-            && let Some((above, name)) = place(path)
-        {
-            make_directory(above.as_fd(), &name, 0o755, owner)?;
-        }
-    }
-    for file in special() {
-        if let Some((above, name)) = place(Path::new(&file.path)) {
-            make_file(above.as_fd(), &name, file.mode, owner, b"")?;
-        }
-    }
-    Ok(())
 }
 
 /// The first path below `directory` that is not of the skeleton. Without a table (a type that never loaded) anything

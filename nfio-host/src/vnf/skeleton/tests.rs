@@ -4,6 +4,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 use crate::vnf::bed::{A, Bed, myself};
+use middlebox_sdk::File;
 use std::ffi::OsString;
 
 const B: tree::Instance<'static> = tree::Instance { name: "b", ..A };
