@@ -31,7 +31,7 @@
 //! | `do OPERATION` | one operation of the driver: `deploy start restart stop pause unpause destroy destroy-force` |
 //!
 //! Own files: `odd/value` (rw), `odd/sized`, `odd/log`, and the verb `poke`. `odd/build` tells, without a look at `say`,
-//! which build answers: a suite makes others of this one by changing the digits of [`BUILD`] in its bytes.
+//! which build answers: a suite makes others of this one by changing the digits of `BUILD` in its bytes.
 
 #![deny(unsafe_code)]
 
