@@ -16,7 +16,7 @@ struct Plugged {
     own: &'static str,
 }
 
-const PLUGGED: Plugged = Plugged { name: "firewall", own: "stats/rules" };
+const PLUGGED: Plugged = Plugged { name: "nat", own: "stats/translations" };
 
 impl Plugged {
     fn library(&self) -> String {

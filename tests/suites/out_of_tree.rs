@@ -1,6 +1,6 @@
 //! A third party's first hour: a crate outside nfio's workspace that builds, passes its tests, loads and works.
 
-use nfio_tests::{Crate, Mounted, Options, Tree, checkout, errno, eventually, nfio, output_of};
+use nfio_tests::{Crate, Mounted, Tree, checkout, errno, eventually, nfio, output_of};
 use std::fs;
 use std::process::Command;
 
@@ -25,9 +25,13 @@ fn plugin_new_makes_a_type_that_builds_passes_its_tests_and_works() {
     assert!(tests.contains("3 passed"), "{tests}");
     demo.cargo(&["build", "--release"]);
 
-    let mounted = Mounted::unmounted(Options::default());
-    mounted.install(&demo.built("release", "libdemo_box.so"));
-    mounted.mount();
+    let plugin = demo.built("release", "libdemo_box.so");
+    let judged = output_of(nfio().args(["plugin", "check"]).arg(&plugin));
+    assert!(judged.contains("good") && judged.lines().count() <= 10, "{judged}");
+
+    let mounted = Mounted::new();
+    mounted.install(&plugin);
+    mounted.await_module("demo_box", "loaded", "");
     let a = mounted.made("demo_box", "a");
     a.act("activate");
     assert!(a.answers_ping());
@@ -82,9 +86,13 @@ fn the_example_rate_limiter_limits_real_packets_and_counts_them() {
     assert!(tests.contains("2 passed") && tests.contains("3 passed"), "{tests}");
     limiter.cargo(&["build"]);
 
-    let mounted = Mounted::unmounted(Options::default());
-    mounted.install(&limiter.built("debug", "librate_limiter.so"));
-    mounted.mount();
+    let plugin = limiter.built("debug", "librate_limiter.so");
+    let judged = output_of(nfio().args(["plugin", "check"]).arg(&plugin));
+    assert!(judged.contains("good") && judged.lines().count() <= 10, "{judged}");
+
+    let mounted = Mounted::new();
+    mounted.install(&plugin);
+    mounted.await_module("rate_limiter", "loaded", "");
     let a = mounted.made("rate_limiter", "a");
     a.put("config/nf_conf", "# pings\nlimit icmp 5/second\n");
     a.act("activate");

@@ -147,15 +147,6 @@ impl Mounted {
         self.directory.path().join("plugins")
     }
 
-    /// Puts a plugin into module_root as an operator does: whole, under its own name, by rename.
-    #[track_caller]
-    pub fn install(&self, plugin: &Path) {
-        let name = plugin.file_name().and_then(|name| name.to_str()).expect("a plugin's name");
-        let new = self.module_root().join(format!(".{name}.new"));
-        fs::copy(plugin, &new).unwrap_or_else(|e| panic!("copy of {}: {e}", plugin.display()));
-        fs::rename(&new, self.module_root().join(name)).expect("rename of a plugin");
-    }
-
     fn nfio(&self) -> Command {
         self.options.nfio.as_ref().map_or_else(nfio, Command::new)
     }

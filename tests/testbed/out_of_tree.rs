@@ -41,6 +41,11 @@ impl Crate {
         Self(directory.to_owned())
     }
 
+    /// The workspace in `directory`, with the lock file that it has.
+    pub fn within(directory: &Path) -> Self {
+        Self(directory.to_owned())
+    }
+
     /// Runs cargo, which must succeed; its outputs.
     #[track_caller]
     pub fn cargo(&self, arguments: &[&str]) -> String {

@@ -1,10 +1,10 @@
 //! Plugins that come, go and are replaced while mounted.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use crate::{Mounted, built, eventually};
+use crate::{Crate, Mounted, checkout, eventually};
 
 impl Mounted {
     /// A file of module_root.
@@ -18,6 +18,13 @@ impl Mounted {
         let aside = self.module_root().join(format!(".{name}.new"));
         fs::write(&aside, data).expect("a file in module_root");
         fs::rename(&aside, self.plugin(name)).expect("rename");
+    }
+
+    /// Puts a built plugin into module_root whole, as [`drop_in`](Self::drop_in) does.
+    #[track_caller]
+    pub fn install(&self, plugin: &Path) {
+        let name = plugin.file_name().and_then(|name| name.to_str()).expect("a plugin's name");
+        self.drop_in(name, &fs::read(plugin).unwrap_or_else(|e| panic!("read of {}: {e}", plugin.display())));
     }
 
     /// Text of `modules/NAME/FILE` without its final newline; empty where there is none.
@@ -45,14 +52,15 @@ impl Mounted {
     }
 }
 
-/// The fixture `odd` without its debugging information, which would fill a tmpfs.
+/// The fixture `odd` as a plugin is installed: a release build.
 pub fn odd_plugin() -> Vec<u8> {
-    let to = tempfile::NamedTempFile::new().expect("a file");
-    let mut strip = Command::new("strip");
-    let done = strip.arg("--strip-debug").arg("-o").arg(to.path()).arg(built("libodd.so")).output();
-    let done = done.expect("strip, of the package binutils");
-    assert!(done.status.success(), "strip: {}", String::from_utf8_lossy(&done.stderr));
-    fs::read(to.path()).expect("the stripped fixture")
+    static PLUGIN: OnceLock<Vec<u8>> = OnceLock::new();
+    let build = || {
+        let odd = Crate::within(&checkout());
+        odd.cargo(&["build", "--release", "-p", "odd"]);
+        fs::read(odd.built("release", "libodd.so")).expect("the built fixture")
+    };
+    PLUGIN.get_or_init(build).clone()
 }
 
 /// Another build of the fixture `odd`: its file `odd/build` answers [`build_name`] of this number. It is the built one

@@ -40,9 +40,9 @@ impl Verdict {
         // Not even here is somebody else's code run. A developer's build may lie where it could not be loaded from.
         trust::judge_owner(&source)?;
         self.place = trust::judge(&source).err();
-        let content = source.read()?;
+        let (copy, content) = loader.copy(source)?;
         self.sha256.clone_from(&content.sha256);
-        let copy = loader.copy(&content)?;
+        copy.cut()?;
         self.described = Some(probe::probe(&copy.0)?);
         self.exercise(&copy)
     }

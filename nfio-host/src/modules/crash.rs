@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     fn content(sha256: &str, modified: i64) -> Content {
-        Content { data: Vec::new(), sha256: sha256.into(), modified: (modified, 5) }
+        Content { sha256: sha256.into(), modified: (modified, 5) }
     }
 
     #[test]

@@ -8,9 +8,10 @@ use abi_stable::abi_stability::abi_checking::{CheckingGlobals, check_layout_comp
 use abi_stable::library::{AbiHeaderRef, LibHeader, ROOT_MODULE_LOADER_NAME_WITH_NUL, RootModule};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use middlebox_sdk::abi::PluginRef;
+use object::ReadCache;
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -69,7 +70,7 @@ impl Loader {
     fn try_out(&self, file: &Path) -> Result<(Copy, Content, Described), String> {
         let source = Source::open(file)?;
         trust::judge(&source)?;
-        let content = source.read()?;
+        let (copy, content) = self.copy(source)?;
         if let Some(allowed) = &self.allowed
             && !allowed.contains(&content.sha256)
         {
@@ -79,26 +80,32 @@ impl Loader {
             ));
         }
         self.marks.judge(&content)?;
-        let copy = self.copy(&content)?;
+        copy.cut()?;
         let described = probe::probe(&copy.0)?;
         Ok((copy, content, described))
     }
 
-    /// A private copy of a plugin that is whole.
-    pub(super) fn copy(&self, content: &Content) -> Result<Copy, String> {
-        let needed = elf::judge(&content.data)?;
+    /// A private copy of a plugin.
+    pub(super) fn copy(&self, source: Source) -> Result<(Copy, Content), String> {
         let copy = Copy(self.aside.join(unused_name()));
-        let fail = |e: io::Error| format!("it cannot be copied to {}: {e}", copy.0.display());
-        let mut out =
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&copy.0).map_err(fail)?;
-        out.write_all(&content.data[..needed]).map_err(fail)?;
-        out.set_permissions(fs::Permissions::from_mode(0o500)).map_err(fail)?;
-        Ok(copy)
+        let content = source.copy(&copy.0)?;
+        Ok((copy, content))
     }
 }
 
 /// The name of a copy. A mapping keeps the copy itself alive; its name is of no more use then.
 pub(super) struct Copy(pub(super) PathBuf);
+
+impl Copy {
+    /// Judges whether it is a plugin and whole, and keeps of it what the dynamic linker needs.
+    pub(super) fn cut(&self) -> Result<(), String> {
+        let fail = |e: io::Error| format!("its copy {} cannot be written: {e}", self.0.display());
+        let file = fs::OpenOptions::new().read(true).write(true).open(&self.0).map_err(fail)?;
+        let needed = elf::judge(&ReadCache::new(file.try_clone().map_err(fail)?))?;
+        file.set_len(needed).map_err(fail)?;
+        file.set_permissions(fs::Permissions::from_mode(0o500)).map_err(fail)
+    }
+}
 
 impl Drop for Copy {
     fn drop(&mut self) {

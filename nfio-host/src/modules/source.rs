@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -17,9 +17,11 @@ pub(super) struct Source {
     meta: Metadata,
 }
 
-/// All of a plugin file.
+/// Bytes that are read at a time: a plugin is never in memory as a whole, which would leave its mark there.
+const PIECE: usize = 64 << 10;
+
+/// What tells a plugin file's content.
 pub(super) struct Content {
-    pub(super) data: Vec<u8>,
     /// SHA-256 of it, in lower-case hexadecimal digits.
     pub(super) sha256: String,
     /// When the file was changed last: seconds and nanoseconds.
@@ -48,17 +50,30 @@ impl Source {
         &self.meta
     }
 
-    /// Reads all of it.
-    pub(super) fn read(self) -> Result<Content, String> {
-        let cannot = |e: std::io::Error| format!("it cannot be read: {e}");
-        let mut data = Vec::new();
-        (&self.file).take(SIZE_LIMIT).read_to_end(&mut data).map_err(cannot)?;
+    /// Copies all of it to the new file `copy` (0600).
+    pub(super) fn copy(self, copy: &Path) -> Result<Content, String> {
+        let cannot = |e: io::Error| format!("it cannot be read: {e}");
+        let fail = |e: io::Error| format!("it cannot be copied to {}: {e}", copy.display());
+        let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy).map_err(fail)?;
+        let (mut hash, mut length, mut piece) = (Sha256::new(), 0, vec![0; PIECE]);
+        let mut whole = (&self.file).take(SIZE_LIMIT);
+        loop {
+            let count = match whole.read(&mut piece) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(cannot(e)),
+            };
+            hash.update(&piece[..count]);
+            out.write_all(&piece[..count]).map_err(fail)?;
+            length += count as u64;
+        }
         let after = self.file.metadata().map_err(cannot)?;
         let stamp = |meta: &Metadata| (meta.mtime(), meta.mtime_nsec(), meta.len());
-        if stamp(&after) != stamp(&self.meta) || data.len() as u64 != after.len() {
+        if stamp(&after) != stamp(&self.meta) || length != after.len() {
             return Err("it was written to while it was read; copy it aside and move it into place".into());
         }
-        let sha256 = Sha256::digest(&data).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Content { data, sha256, modified: (after.mtime(), after.mtime_nsec()) })
+        let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Content { sha256, modified: (after.mtime(), after.mtime_nsec()) })
     }
 }
