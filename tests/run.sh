@@ -3,9 +3,13 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-sh tests/testbed/packages.sh nft=nftables ip=iproute2 busybox=busybox-static ping=iputils-ping python3=python3-minimal unshare=util-linux setpriv=util-linux
+sh tests/testbed/packages.sh nft=nftables ip=iproute2 busybox=busybox-static ping=iputils-ping python3=python3-minimal unshare=util-linux setpriv=util-linux mmdebstrap=mmdebstrap
 
 # One profile for host, plugins and suites. The plugins' shared objects come from `build`, the suites from `test`.
+# The images of Debian packages are made meanwhile: inside there is no network.
+sh tests/testbed/images.sh nginx squid suricata &
+images=$!
 cargo build --workspace
 cargo test --workspace --no-run
+wait $images
 exec sh tests/testbed/enter.sh cargo test --workspace --offline

@@ -2,15 +2,21 @@
 //! below `/run`, which in the test bed is a tmpfs that goes with it.
 
 mod faults;
+mod http;
 mod image;
 mod mounted;
 mod odd;
+mod out_of_tree;
+mod plugins;
 mod user;
 mod wait;
 
-pub use faults::{Covered, end_guest};
+pub use faults::{Covered, end_guest, first_process};
+pub use http::{Page, Server, get};
 pub use image::{debian, image, slow_image};
 pub use mounted::{Instance, Mounted, Options, built, nfio};
+pub use out_of_tree::{Crate, Tree, checkout, output_of};
+pub use plugins::{build_name, odd_build, odd_plugin};
 pub use user::{NOBODY, User};
 pub use wait::{errno, eventually, ok};
 
