@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
 use crate::network::{Network, does};
-use crate::{Place, certificates, eventually, image};
+use crate::{Place, certificates, eventually, image, sshd};
 
 /// The images that every engine has.
 const IMAGES: [&str; 1] = ["firewall"];
@@ -24,6 +24,8 @@ pub struct Engine {
     /// None while it is killed.
     process: Mutex<Option<Child>>,
     images: Mutex<Vec<String>>,
+    /// The environment that reaches its host's SSH server, once that runs.
+    ssh: OnceLock<Vec<(&'static str, String)>>,
 }
 
 impl Engine {
@@ -57,7 +59,13 @@ impl Engine {
         let network = Network::new(number);
         certificates::make(&directory.join("tls"), &network.address());
         fs::write(directory.join("daemon.json"), "{}\n").expect("daemon.json");
-        let engine = Self { directory, network, process: Mutex::default(), images: Mutex::default() };
+        let engine = Self {
+            directory,
+            network,
+            process: Mutex::default(),
+            images: Mutex::default(),
+            ssh: OnceLock::new(),
+        };
         engine.run();
         for name in IMAGES {
             engine.image(name);
@@ -204,14 +212,23 @@ impl Engine {
         }
     }
 
+    /// What `nfio` is told of it as the engine of another host, over SSH.
+    pub fn by_ssh(&self) -> Place {
+        Place {
+            config: format!("[hosts.\"{}\"]\nssh = \"root\"\n", self.address()),
+            environment: self.ssh.get_or_init(|| sshd::start(self)).clone(),
+            ..self.by(self.address())
+        }
+    }
+
     /// A place for its guests, without the way there.
-    pub(crate) fn by(&self, host: String) -> Place {
+    fn by(&self, host: String) -> Place {
         Place {
             hypervisor: "Docker",
             host,
             network: Some(self.network.path()),
             config: String::new(),
-            path: None,
+            environment: Vec::new(),
         }
     }
 

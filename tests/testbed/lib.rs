@@ -9,6 +9,7 @@ mod mounted;
 mod network;
 mod odd;
 mod place;
+mod sshd;
 mod user;
 mod wait;
 

@@ -80,10 +80,7 @@ impl Mounted {
     pub fn try_mount(&self) -> Output {
         let mut command = nfio();
         let place = &self.options.place;
-        if let Some(first) = &place.path {
-            let path = std::env::var("PATH").unwrap_or_default();
-            command.env("PATH", format!("{}:{path}", first.display()));
-        }
+        command.envs(place.environment.iter().cloned());
         command.args(["mount", "--hypervisor", place.hypervisor, "--module-root"]).arg(self.module_root());
         command.arg("--config").arg(self.config()).args(&self.options.arguments);
         command.arg(self.root()).arg(self.path()).output().expect("nfio mount")

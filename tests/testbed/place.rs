@@ -13,13 +13,19 @@ pub struct Place {
     pub network: Option<PathBuf>,
     /// What nfio.toml says of it.
     pub config: String,
-    /// Directory that stands first in the `PATH` of nfio.
-    pub path: Option<PathBuf>,
+    /// Variables of nfio's environment.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 impl Default for Place {
     fn default() -> Self {
-        Self { hypervisor: "Oci", host: "127.0.0.1".into(), network: None, config: String::new(), path: None }
+        Self {
+            hypervisor: "Oci",
+            host: "127.0.0.1".into(),
+            network: None,
+            config: String::new(),
+            environment: Vec::new(),
+        }
     }
 }
 

@@ -60,3 +60,9 @@ fn on_a_host_with_tls() {
     let engine = Engine::remote();
     whole(engine, engine.by_tls(), "whole-tls");
 }
+
+#[test]
+fn on_a_host_with_ssh() {
+    let engine = Engine::remote();
+    whole(engine, engine.by_ssh(), "whole-ssh");
+}
