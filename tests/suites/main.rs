@@ -4,6 +4,7 @@ mod attack_strings;
 mod bad_configuration;
 mod command_and_log;
 mod directories;
+mod docker;
 mod drop_rules;
 mod every_error;
 mod hostile_root;

@@ -1,16 +1,24 @@
 //! The test bed's Rust side: a mount of the built `nfio` with the built plugins, and how a test waits. Everything lies
 //! below `/run`, which in the test bed is a tmpfs that goes with it.
 
+mod certificates;
+mod engine;
 mod faults;
 mod image;
 mod mounted;
+mod network;
 mod odd;
+mod place;
+mod sshd;
 mod user;
 mod wait;
 
+pub use engine::Engine;
 pub use faults::{Covered, end_guest};
 pub use image::{debian, image, slow_image};
 pub use mounted::{Instance, Mounted, Options, built, nfio};
+pub use network::Network;
+pub use place::Place;
 pub use user::{NOBODY, User};
 pub use wait::{errno, eventually, ok};
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::{eventually, image};
+use crate::{Place, eventually};
 
 /// What a test may choose of a mount.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +18,8 @@ pub struct Options {
     pub config: String,
     /// Where ROOT is made; None: below `/run`.
     pub root: Option<PathBuf>,
+    /// Where the guests live.
+    pub place: Place,
 }
 
 /// A mount of its own ROOT and its own module_root.
@@ -31,6 +33,12 @@ impl Mounted {
     #[track_caller]
     pub fn new() -> Self {
         Self::with(Options::default())
+    }
+
+    /// Mounts a new ROOT whose guests live elsewhere than with the driver Oci.
+    #[track_caller]
+    pub fn on(place: Place) -> Self {
+        Self::with(Options { place, ..Options::default() })
     }
 
     /// Mounts a new ROOT.
@@ -56,7 +64,8 @@ impl Mounted {
             let name = format!("lib{ty}.so");
             fs::copy(built(&name), mounted.module_root().join(&name)).expect("a built plugin");
         }
-        fs::write(mounted.config(), &mounted.options.config).expect("nfio.toml");
+        let config = format!("{}{}", mounted.options.config, mounted.options.place.config);
+        fs::write(mounted.config(), config).expect("nfio.toml");
         mounted
     }
 
@@ -70,7 +79,9 @@ impl Mounted {
     /// Runs `nfio mount`.
     pub fn try_mount(&self) -> Output {
         let mut command = nfio();
-        command.args(["mount", "--hypervisor", "Oci", "--module-root"]).arg(self.module_root());
+        let place = &self.options.place;
+        command.envs(place.environment.iter().cloned());
+        command.args(["mount", "--hypervisor", place.hypervisor, "--module-root"]).arg(self.module_root());
         command.arg("--config").arg(self.config()).args(&self.options.arguments);
         command.arg(self.root()).arg(self.path()).output().expect("nfio mount")
     }
@@ -98,6 +109,14 @@ impl Mounted {
         text.trim().parse().expect("a pid in the lock")
     }
 
+    /// The UUID of ROOT, which its guests carry as a label.
+    #[track_caller]
+    pub fn uuid(&self) -> String {
+        let text = fs::read_to_string(self.root().join(".nfio/root.toml")).expect("the identity of ROOT");
+        let line = text.lines().find_map(|line| line.strip_prefix("uuid = ")).expect("a uuid");
+        line.trim_matches('"').to_owned()
+    }
+
     /// The mount point.
     pub fn path(&self) -> PathBuf {
         self.directory.path().join("mnt")
@@ -120,16 +139,23 @@ impl Mounted {
     /// Makes a firewall whose host and image are set.
     #[track_caller]
     pub fn firewall(&self, name: &str) -> Instance {
-        let instance = self.instance("firewall", name);
+        self.make("firewall", name, "firewall")
+    }
+
+    /// Makes an instance whose host and image are set.
+    #[track_caller]
+    pub fn make(&self, ty: &str, name: &str, image: &str) -> Instance {
+        let instance = self.instance(ty, name);
         fs::create_dir(instance.path()).expect("mkdir of an instance");
-        instance.put("machine/ip", "127.0.0.1\n");
-        instance.put("machine/vm.image", &format!("{}\n", image().display()));
+        instance.put("machine/ip", &format!("{}\n", self.options.place.host));
+        instance.put("machine/vm.image", &format!("{}\n", self.options.place.image(image)));
         instance
     }
 
     /// A place for an instance, made or not.
     pub fn instance(&self, ty: &str, name: &str) -> Instance {
-        Instance { path: self.path().join("nf-types").join(ty).join(name) }
+        let path = self.path().join("nf-types").join(ty).join(name);
+        Instance { path, network: self.options.place.network.clone() }
     }
 
     /// What the daemon wrote to its log, for a message.
@@ -167,6 +193,7 @@ impl Drop for Mounted {
 #[derive(Debug, Clone)]
 pub struct Instance {
     path: PathBuf,
+    network: Option<PathBuf>,
 }
 
 impl Instance {
@@ -240,9 +267,19 @@ impl Instance {
     /// Whether the guest answers a ping.
     #[track_caller]
     pub fn answers_ping(&self) -> bool {
-        let address = self.address().to_string();
-        let ping = Command::new("ping").args(["-c", "1", "-W", "1", &address]).output().expect("ping");
-        ping.status.success()
+        let mut ping = match &self.network {
+            None => Command::new("ping"),
+            Some(network) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net={}", network.display())).arg("ping");
+                command
+            }
+        };
+        ping.args(["-c", "1", "-W", "1", &self.address().to_string()])
+            .output()
+            .expect("ping")
+            .status
+            .success()
     }
 
     /// The output of a command in the guest.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{Instance, Mounted, Options, built, image};
+use crate::{Instance, Mounted, Options, built};
 
 impl Mounted {
     /// Mounts a new ROOT with all built plugins and the type `odd`.
@@ -17,10 +17,6 @@ impl Mounted {
     /// Makes an instance of type `odd` whose host and image are set.
     #[track_caller]
     pub fn odd(&self, name: &str) -> Instance {
-        let instance = self.instance("odd", name);
-        fs::create_dir(instance.path()).expect("mkdir of an instance");
-        instance.put("machine/ip", "127.0.0.1\n");
-        instance.put("machine/vm.image", &format!("{}\n", image().display()));
-        instance
+        self.make("odd", name, "firewall")
     }
 }

@@ -27,6 +27,7 @@ pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl 
     };
     let docker = DockerConfig {
         root: root.uuid().to_owned(),
+        state: root.private().join("docker"),
         socket: config.docker.socket.clone(),
         hosts: config.hosts.clone(),
     };

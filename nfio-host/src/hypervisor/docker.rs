@@ -4,8 +4,10 @@
 //! read costs no request; a guest is told by its label `io.nfio.id`, never by its name.
 
 mod address;
+mod boot_files;
 mod counters;
 mod create;
+mod deploy;
 mod engine;
 mod exec;
 mod failure;
@@ -16,7 +18,7 @@ mod output;
 mod pull;
 mod renew;
 
-use bollard::query_parameters::{CreateContainerOptionsBuilder, StopContainerOptionsBuilder};
+use bollard::query_parameters::StopContainerOptionsBuilder;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
@@ -33,7 +35,7 @@ use super::{Counters, Execution, Guest, GuestSpec, Hypervisor, Output, Prepared,
 use crate::config::Host;
 use crate::error::{HypervisorError, NfioError, Result};
 use address::Address;
-use create::Process;
+use boot_files::BootFiles;
 use engine::{Engine, QUICK, SLOW};
 use failure::Failure;
 use memory::Known;
@@ -50,6 +52,8 @@ const FIRST_ANSWER: Duration = Duration::from_secs(2);
 pub struct DockerConfig {
     /// UUID of the ROOT.
     pub root: String,
+    /// Directory for what the driver keeps of its guests (0700, or in one that is).
+    pub state: PathBuf,
     /// Socket of this machine's engine; None: as `DOCKER_HOST` says, or docker's own default.
     pub socket: Option<PathBuf>,
     /// How the engines of other hosts are reached.
@@ -63,6 +67,7 @@ pub struct Docker {
     /// None only while it is dropped.
     runtime: Option<Runtime>,
     engines: Mutex<HashMap<String, Arc<Engine>>>,
+    boot_files: BootFiles,
 }
 
 impl Drop for Docker {
@@ -78,11 +83,12 @@ impl Docker {
     /// A driver. No engine is asked yet.
     ///
     /// # Errors
-    /// Where no thread can be made.
+    /// Where no thread can be made, or no directory for its state.
     pub fn new(config: DockerConfig) -> Result<Self> {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(2).thread_name("nfio-docker").enable_all().build()?;
-        Ok(Self { config, runtime: Some(runtime), engines: Mutex::default() })
+        let boot_files = BootFiles::new(&config.state)?;
+        Ok(Self { config, runtime: Some(runtime), engines: Mutex::default(), boot_files })
     }
 
     fn wait<T>(&self, future: impl Future<Output = T>) -> T {
@@ -153,86 +159,6 @@ impl Docker {
     }
 }
 
-/// Makes the container and connects its further networks; nothing is left of one that cannot be connected.
-async fn deploy(engine: &Arc<Engine>, spec: &GuestSpec) -> Result<String> {
-    let refused = |failure: Failure| failure.of(HypervisorError::Deploy, &spec.name, &engine.address);
-    let process = Process::of(&spec.boot.env, spec.boot.command.as_ref(), &Prepared::default());
-    let body = create::body(spec, process, engine.address.is_local())?;
-    let options = CreateContainerOptionsBuilder::new().name(&spec.name).build();
-    let create =
-        async |docker: bollard::Docker| docker.create_container(Some(options.clone()), body.clone()).await;
-    let mut made = engine.call(SLOW, create).await;
-    if spec.boot.pull && made.as_ref().is_err_and(Failure::is_not_found) {
-        pull::pull(engine, &spec.image).await.map_err(refused)?;
-        made = engine.call(SLOW, create).await;
-    }
-    let container = match made {
-        Ok(made) => made.id,
-        Err(failure) if failure.is_conflict() => return Err(taken(engine, spec, failure).await),
-        Err(failure) if failure.is_not_found() && !spec.boot.pull => {
-            let hint = "docker pull or docker load it there, or set pull = true in config/boot.conf";
-            return Err(match refused(failure) {
-                NfioError::Hypervisor(HypervisorError::Deploy(words)) => {
-                    HypervisorError::Deploy(format!("{words}; {hint}")).into()
-                }
-                other => other,
-            });
-        }
-        Err(failure) => return Err(refused(failure)),
-    };
-    let connected = connect(engine, spec, &container).await;
-    let seen = match connected {
-        Ok(()) => engine.look(&container).await.map_err(refused),
-        Err(e) => Err(e),
-    };
-    if let Err(e) = seen {
-        return Err(match renew::remove(engine, &container).await {
-            Ok(()) => e,
-            Err(left) => HypervisorError::InconsistentState(format!(
-                "{e}; and the container {container} could not be removed: {left:?}"
-            ))
-            .into(),
-        });
-    }
-    Ok(container)
-}
-
-async fn connect(engine: &Engine, spec: &GuestSpec, container: &str) -> Result<()> {
-    for interface in spec.boot.interfaces.iter().skip(1) {
-        let network = create::network(interface);
-        let request = bollard::models::NetworkConnectRequest {
-            container: container.to_owned(),
-            endpoint_config: Some(create::endpoint(interface)?),
-        };
-        engine
-            .call(SLOW, async |docker| docker.connect_network(network, request).await)
-            .await
-            .map_err(|failure| failure.of(HypervisorError::Deploy, &spec.name, &engine.address))?;
-    }
-    Ok(())
-}
-
-/// That the name is taken, and by whom.
-async fn taken(engine: &Engine, spec: &GuestSpec, failure: Failure) -> NfioError {
-    let refused = failure.clone().of(HypervisorError::Deploy, &spec.name, &engine.address);
-    let look = async |docker: bollard::Docker| docker.inspect_container(&spec.name, None).await;
-    // A conflict about something else than the name.
-    let Ok(holder) = engine.call(QUICK, look).await else { return refused };
-    let labels = holder.config.and_then(|config| config.labels).unwrap_or_default();
-    let whose = match labels.get(create::ROOT) {
-        Some(root) if *root == spec.labels.root => "a guest of this ROOT that no record knows".to_owned(),
-        Some(root) => format!("a guest of another ROOT ({root})"),
-        None => "nobody of nfio's: somebody made it by hand".to_owned(),
-    };
-    let id: String = holder.id.unwrap_or_default().chars().take(12).collect();
-    HypervisorError::Deploy(format!(
-        "the name {} is taken on {} by the container {id}, {whose}; rename or remove that (docker rename, docker rm), \
-         or rename the instance",
-        spec.name, engine.address
-    ))
-    .into()
-}
-
 impl Hypervisor for Docker {
     fn name(&self) -> &'static str {
         "Docker"
@@ -259,16 +185,8 @@ impl Hypervisor for Docker {
             Ok(None) => {}
         }
         engine.logs.goes_to(&spec.labels.id, &spec.log);
-        self.wait(deploy(&engine, spec)).and_then(|container| {
-            let guest = Guest { id: container.clone(), ..Guest::of(spec) };
-            for file in &spec.files {
-                self.put(&engine, &container, file).inspect_err(|_| {
-                    // The failure to report is this one; the life cycle destroys again.
-                    let _ = self.destroy(&guest, true);
-                })?;
-            }
-            Ok(container)
-        })
+        self.boot_files.keep(spec)?;
+        self.wait(deploy::deploy(&engine, spec))
     }
 
     fn start(&self, guest: &Guest, prepared: &Prepared) -> Result<()> {
@@ -286,7 +204,8 @@ impl Hypervisor for Docker {
         }
         let failed = |failure: Failure| failure.of(HypervisorError::Start, &guest.name, &engine.address);
         let container = self.wait(renew::renew(&engine, guest, &known, prepared)).map_err(failed)?;
-        for file in &prepared.files {
+        // The type's own files win.
+        for file in self.boot_files.of(guest)?.iter().chain(&prepared.files) {
             self.put(&engine, &container, file)?;
         }
         self.wait(async {
@@ -326,21 +245,27 @@ impl Hypervisor for Docker {
     }
 
     fn destroy(&self, guest: &Guest, force: bool) -> Result<()> {
-        let (engine, known) = match self.known(guest) {
-            Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) => return Ok(()),
-            other => other?,
+        let engine = self.ready(&guest.host)?;
+        let known = match engine.known(guest) {
+            Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) => None,
+            other => Some(other?),
         };
-        if !force && matches!(known.status, Status::Running | Status::Paused) {
+        let runs =
+            known.as_ref().is_some_and(|known| matches!(known.status, Status::Running | Status::Paused));
+        if runs && !force {
             let message =
                 format!("{} runs: write stop into action first, or destroy it with force", guest.name);
             return Err(HypervisorError::Destroy(message).into());
         }
         let removed = self.wait(async {
-            renew::remove(&engine, &known.container).await?;
-            renew::remove_images(&engine, guest).await?;
-            engine.look(&known.container).await
+            if let Some(known) = known {
+                renew::remove(&engine, &known.container).await?;
+                engine.look(&known.container).await?;
+            }
+            renew::remove_images(&engine, guest).await
         });
         engine.logs.forget(&guest.labels.id);
+        self.boot_files.remove(&guest.labels.id)?;
         removed.map_err(|failure| failure.of(HypervisorError::Destroy, &guest.name, &engine.address))
     }
 
@@ -422,10 +347,7 @@ impl Hypervisor for Docker {
 
 impl Docker {
     fn put(&self, engine: &Engine, container: &str, file: &PutFile) -> Result<()> {
-        container::target(&file.path)?;
-        let place = format!("{} in the guest", file.path);
         self.wait(files::put(engine, container, file))
-            .map_err(|failure| failure.of(HypervisorError::CommandExecution, &place, &engine.address))
     }
 }
 

@@ -129,7 +129,12 @@ mod tests {
 
     fn config(dir: &std::path::Path) -> Settings {
         Settings {
-            docker: DockerConfig { root: String::new(), socket: None, hosts: Default::default() },
+            docker: DockerConfig {
+                root: String::new(),
+                state: dir.join("docker"),
+                socket: None,
+                hosts: Default::default(),
+            },
             oci: OciConfig::new(dir.join("state"), dir.join("images")),
         }
     }

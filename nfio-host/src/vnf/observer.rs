@@ -40,6 +40,9 @@ pub(super) enum Task {
 #[derive(Default)]
 struct Seen {
     status: Option<Status>,
+    /// Its host has not yet told how the guest came through a mount of ours or an outage of its own: what
+    /// `restart = "mount"` speaks of.
+    unmet: bool,
     running_since: Option<Instant>,
     restarts: u32,
     not_before: Option<Instant>,
@@ -51,7 +54,7 @@ type InHand = Arc<Mutex<HashSet<(String, String)>>>;
 /// The thread's memory.
 struct Observer {
     seen: HashMap<String, Seen>,
-    /// Until all guests have been looked at once: what `restart = "mount"` speaks of.
+    /// Until all guests have been looked at once.
     mounting: bool,
     work: Sender<(Arc<Instance>, Task)>,
     in_hand: InHand,
@@ -140,15 +143,23 @@ impl Observer {
         for instance in deployed {
             let Some(record) = instance.record() else { continue };
             there.insert(record.guest.labels.id.clone());
-            // A host that does not answer says so to whoever asks; there is nothing to see to until it does.
-            let Ok(status) = vnfs.status(&instance) else { continue };
-            let unconfigured = vnfs.is_unconfigured(&record, status).unwrap_or(false);
             let seen = self.seen.entry(record.guest.labels.id.clone()).or_default();
+            seen.unmet |= self.mounting;
+            let Ok(status) = vnfs.status(&instance) else {
+                // A host that does not answer says so to whoever asks; there is nothing to see to until it does.
+                if seen.lose() {
+                    vnfs.tell_changed(&instance);
+                }
+                continue;
+            };
+            let unconfigured = vnfs.is_unconfigured(&record, status).unwrap_or(false);
             if seen.status.replace(status) != Some(status) {
                 vnfs.tell_changed(&instance);
             }
             seen.note(status, now);
-            if let Some(task) = seen.judge(&record, status, unconfigured, self.mounting, now) {
+            let task = seen.judge(&record, status, unconfigured, now);
+            seen.unmet = false;
+            if let Some(task) = task {
                 self.hand_over(instance, task);
             }
         }
@@ -165,6 +176,15 @@ impl Observer {
 }
 
 impl Seen {
+    /// Its host does not answer; whether that is news.
+    fn lose(&mut self) -> bool {
+        let last = self.status.take();
+        // An engine that went down took it along, if it ran; one that had ended before stays as it was.
+        self.unmet |= matches!(last, Some(Status::Running | Status::Paused));
+        self.running_since = None;
+        last.is_some()
+    }
+
     fn note(&mut self, status: Status, now: Instant) {
         if status == Status::Running {
             let since = *self.running_since.get_or_insert(now);
@@ -176,21 +196,14 @@ impl Seen {
         }
     }
 
-    fn judge(
-        &mut self,
-        record: &Record,
-        status: Status,
-        unconfigured: bool,
-        mounting: bool,
-        now: Instant,
-    ) -> Option<Task> {
+    fn judge(&mut self, record: &Record, status: Status, unconfigured: bool, now: Instant) -> Option<Task> {
         if unconfigured {
             return Some(Task::Configure);
         }
         let wanted = record.wanted == Wanted::Running && stands_still(status);
         let again = match record.restart {
             Restart::No => false,
-            Restart::Mount => mounting,
+            Restart::Mount => self.unmet,
             Restart::Always => true,
         };
         if !wanted || !again || self.not_before.is_some_and(|not_before| now < not_before) {

@@ -5,14 +5,26 @@ use std::path::Path;
 
 use super::engine::{Engine, SLOW};
 use super::failure::Failure;
+use crate::error::HypervisorError;
 use crate::hypervisor::PutFile;
-use crate::hypervisor::container::check::parts;
+use crate::hypervisor::container::check::{self, parts};
 
 /// Mode of directories that are made on the way.
 const DIRECTORY: u32 = 0o755;
 
 /// Writes a file into a container; directories on the way are made.
-pub(super) async fn put(engine: &Engine, container: &str, file: &PutFile) -> Result<(), Failure> {
+///
+/// # Errors
+/// VNFConfigurationError for what is no path of a file; what the engine says of others.
+pub(super) async fn put(engine: &Engine, container: &str, file: &PutFile) -> crate::error::Result<()> {
+    check::target(&file.path)?;
+    let place = format!("{} in the guest", file.path);
+    upload(engine, container, file)
+        .await
+        .map_err(|failure| failure.of(HypervisorError::CommandExecution, &place, &engine.address))
+}
+
+async fn upload(engine: &Engine, container: &str, file: &PutFile) -> Result<(), Failure> {
     let refused = |message: String| Failure::Refused { status: 400, message };
     let names = parts(Path::new(&file.path)).map_err(|e| refused(e.to_string()))?;
     let names: Vec<&str> = names.iter().filter_map(|name| name.to_str()).collect();

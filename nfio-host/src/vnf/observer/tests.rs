@@ -16,7 +16,8 @@ fn judged(bed: &Bed, mounting: bool) -> Option<Task> {
     let record = instance.record()?;
     let status = bed.vnfs.status(&instance).unwrap();
     let unconfigured = bed.vnfs.is_unconfigured(&record, status).unwrap();
-    Seen::default().judge(&record, status, unconfigured, mounting, Instant::now())
+    let mut seen = Seen { unmet: mounting, ..Seen::default() };
+    seen.judge(&record, status, unconfigured, Instant::now())
 }
 
 #[test]
@@ -68,6 +69,16 @@ fn a_guest_wanted_running_is_started_again_as_boot_conf_says() {
 }
 
 #[test]
+fn a_guest_that_its_engine_took_down_is_started_as_at_a_mount_and_one_that_had_ended_is_not() {
+    let record = Bed::new().be("exited").instance().record().unwrap();
+    for (before, after) in [(Status::Running, Some(Task::Start)), (Status::Exited, None)] {
+        let mut seen = Seen { status: Some(before), ..Seen::default() };
+        assert!(seen.lose() && !seen.lose(), "told once");
+        assert_eq!(seen.judge(&record, Status::Exited, false, Instant::now()), after, "{before}");
+    }
+}
+
+#[test]
 fn a_verb_that_has_the_turn_is_not_disturbed() {
     let bed = Bed::new().be("exited");
     let instance = bed.instance();
@@ -87,8 +98,8 @@ fn a_guest_that_ends_again_and_again_waits_longer_each_time_until_it_ran_well() 
     let mut now = Instant::now();
     let mut waits = Vec::new();
     for _ in 0..10 {
-        assert_eq!(seen.judge(&record, Status::Exited, false, false, now), Some(Task::Start));
-        assert_eq!(seen.judge(&record, Status::Exited, false, false, now), None);
+        assert_eq!(seen.judge(&record, Status::Exited, false, now), Some(Task::Start));
+        assert_eq!(seen.judge(&record, Status::Exited, false, now), None);
         let wait = seen.not_before.unwrap() - now;
         waits.push(wait);
         now += wait;
