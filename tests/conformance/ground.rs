@@ -2,6 +2,7 @@
 
 use nfio_host::hypervisor::guest::Labels;
 use nfio_host::hypervisor::{Guest, Hypervisor};
+use std::process::Command;
 use std::sync::Arc;
 
 /// Where a driver's guests run, and how one gets at them without the driver.
@@ -20,6 +21,9 @@ pub(crate) trait Ground: Send + Sync {
 
     /// The labels of the guest, as they are kept where it runs.
     fn labels(&self, guest: &Guest) -> Labels;
+
+    /// A program of this machine, run in the network of the guests' host.
+    fn near(&self, program: &str) -> Command;
 }
 
 /// Plain data. No promise of the trait is left out by any of it.
@@ -27,7 +31,7 @@ pub(crate) trait Ground: Send + Sync {
 pub(crate) struct Facts {
     /// `machine/ip` of all guests.
     pub(crate) host: String,
-    /// Whether that is this machine: guests answer a ping, and forwarding is withheld from them.
+    /// Whether that is this machine: the driver reaches the guests' namespaces, so it withholds forwarding.
     pub(crate) local: bool,
     /// Image of `examples/images/busybox.sh`.
     pub(crate) image: String,

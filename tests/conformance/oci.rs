@@ -7,6 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::fs;
+use std::process::Command;
 use std::sync::Arc;
 
 use crate::ground::{Facts, Ground};
@@ -67,5 +68,9 @@ impl Ground for OciGround {
     fn labels(&self, guest: &Guest) -> Labels {
         let mut deployed = self.kept(guest, "spec.json");
         serde_json::from_value(deployed["spec"]["labels"].take()).expect("labels")
+    }
+
+    fn near(&self, program: &str) -> Command {
+        Command::new(program)
     }
 }

@@ -2,7 +2,6 @@
 
 use nfio_host::hypervisor::{Guest, Prepared};
 use std::collections::BTreeSet;
-use std::process::Command;
 
 use crate::stage::{Stage, accepted, command};
 
@@ -15,11 +14,9 @@ pub(crate) fn the_address_is_that_of_the_first_interface(stage: &Stage) {
     accepted("pause", stage.driver.pause(&guest));
     assert_eq!(accepted("get_ip of a paused guest", stage.driver.get_ip(&guest)), address);
     accepted("unpause", stage.driver.unpause(&guest));
-    if stage.facts.local {
-        let ping =
-            Command::new("busybox").args(["ping", "-c", "1", "-W", "5", &address]).output().expect("busybox");
-        assert!(ping.status.success(), "{address} does not answer");
-    }
+    let ping =
+        stage.ground().near("busybox").args(["ping", "-c", "1", "-W", "5", &address]).output().expect("ping");
+    assert!(ping.status.success(), "{address} does not answer");
 }
 
 pub(crate) fn counters_grow_with_traffic_and_start_anew(stage: &Stage) {
@@ -48,10 +45,12 @@ pub(crate) fn counters_grow_with_traffic_and_start_anew(stage: &Stage) {
 }
 
 pub(crate) fn forwarding_is_off_until_it_is_switched_on(stage: &Stage) {
-    if stage.facts.local {
-        // A new network namespace may take the machine's setting over.
-        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("ip_forward");
-    }
+    // A new network namespace may take the machine's setting over.
+    let set_on = ["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"];
+    assert!(
+        stage.ground().near("busybox").args(set_on).status().expect("sh").success(),
+        "ip_forward of the host"
+    );
     let mut spec = stage.spec(&command("exec sleep 1000"));
     spec.needs.sysctls.insert("net.ipv4.ip_forward".into(), "1".into());
     let guest = stage.up(&spec);

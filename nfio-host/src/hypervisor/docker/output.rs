@@ -32,6 +32,8 @@ struct Output {
     run: String,
     /// Time of the last line that was written; empty: none in this mount.
     last: String,
+    /// Which of the followers writes: the newest one that has begun. An older one may hang on a broken connection.
+    writer: u64,
     /// Whether the run has been followed to its end.
     ended: watch::Sender<bool>,
 }
@@ -51,6 +53,7 @@ impl Logs {
                     path: path.to_owned(),
                     run: String::new(),
                     last: String::new(),
+                    writer: 0,
                     ended: watch::Sender::new(true),
                 };
                 outputs.insert(id.to_owned(), output);
@@ -74,9 +77,12 @@ impl Logs {
             return;
         }
         output.run = known.started.clone();
+        let mut before = output.ended.subscribe();
         output.ended = watch::Sender::new(false);
         let (engine, id, known) = (Arc::clone(engine), id.to_owned(), known.clone());
         tokio::spawn(async move {
+            // The end of one run is written before the beginning of the next.
+            let _ = timeout(LAST_WORDS, before.wait_for(|ended| *ended)).await;
             if let Err(why) = follow(&engine, &id, &known).await {
                 tracing::warn!("the output of {id} is not followed any further: {why}");
             }
@@ -101,12 +107,30 @@ impl Logs {
         }
     }
 
-    /// Writes a line that is not there yet; whether the guest is still followed.
-    fn write(&self, id: &str, log: &mut Log, time: String, line: &[u8]) -> std::io::Result<bool> {
+    /// Begins to write: where to, from which time on (empty: from the beginning), and as which writer.
+    fn begin(&self, id: &str) -> Option<(PathBuf, String, u64)> {
         let mut outputs = self.lock();
-        let Some(output) = outputs.get_mut(id) else { return Ok(false) };
+        let output = outputs.get_mut(id)?;
+        output.writer += 1;
+        Some((output.path.clone(), output.last.clone(), output.writer))
+    }
+
+    /// Writes a line; whether this writer is still the one that does.
+    fn write(
+        &self,
+        id: &str,
+        writer: u64,
+        log: &mut Log,
+        time: String,
+        line: &[u8],
+    ) -> std::io::Result<bool> {
+        let mut outputs = self.lock();
+        let Some(output) = outputs.get_mut(id).filter(|output| output.writer == writer) else {
+            return Ok(false);
+        };
+        log.append(line)?;
+        // Times of the two streams may be out of order.
         if time > output.last {
-            log.append(line)?;
             output.last = time;
         }
         Ok(true)
@@ -114,10 +138,7 @@ impl Logs {
 }
 
 async fn follow(engine: &Arc<Engine>, id: &str, known: &Known) -> Result<(), String> {
-    let (path, last) = match engine.logs.lock().get(id) {
-        Some(output) => (output.path.clone(), output.last.clone()),
-        None => return Ok(()),
-    };
+    let Some((path, last, writer)) = engine.logs.begin(id) else { return Ok(()) };
     let mut log = Log::open(&path, CAP).map_err(|e| format!("{}: {e}", path.display()))?;
     if last.is_empty() {
         log.clear().map_err(|e| format!("{}: {e}", path.display()))?;
@@ -125,10 +146,18 @@ async fn follow(engine: &Arc<Engine>, id: &str, known: &Known) -> Result<(), Str
     let docker = engine.client().await.map_err(|failure| format!("{failure:?}"))?;
     let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).timestamps(true).build();
     let mut lines = pin!(docker.logs(&known.container, Some(options)));
+    let mut is_new = false;
     while let Some(line) = lines.next().await {
         let bytes = line.map_err(|e| e.to_string())?.into_bytes();
         let (time, text) = stamped(&bytes).ok_or("a line of the engine has no time")?;
-        if !engine.logs.write(id, &mut log, time, text).map_err(|e| format!("{}: {e}", path.display()))? {
+        // All that follows the first new line is new; the parts of a long line have one time.
+        is_new = is_new || time > last;
+        let writes = !is_new
+            || engine
+                .logs
+                .write(id, writer, &mut log, time, text)
+                .map_err(|e| format!("{}: {e}", path.display()))?;
+        if !writes {
             break;
         }
     }
