@@ -3,7 +3,7 @@
 //! The engine keeps a guest's output over nfio's own restarts, so the first look of a mount writes the log anew; what
 //! follows is appended. Times that the engine puts before each line tell what is there already.
 
-use bollard::query_parameters::LogsOptionsBuilder;
+use bollard::query_parameters::{LogsOptions, LogsOptionsBuilder};
 use futures_util::StreamExt;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,8 @@ use crate::hypervisor::container::log::{CAP, Log};
 
 /// How long a guest that has ended may take to hand over its last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Lines at the end of a run that are asked for once more.
+const REST: &str = "100";
 
 /// The logs of an engine's guests, by the guests' ids.
 #[derive(Debug, Default)]
@@ -115,6 +117,11 @@ impl Logs {
         Some((output.path.clone(), output.last.clone(), output.writer))
     }
 
+    /// Time of the last line that was written.
+    fn last(&self, id: &str) -> Option<String> {
+        self.lock().get(id).map(|output| output.last.clone())
+    }
+
     /// Writes a line; whether this writer is still the one that does.
     fn write(
         &self,
@@ -143,21 +150,34 @@ async fn follow(engine: &Arc<Engine>, id: &str, known: &Known) -> Result<(), Str
     if last.is_empty() {
         log.clear().map_err(|e| format!("{}: {e}", path.display()))?;
     }
+    let all = LogsOptionsBuilder::new().stdout(true).stderr(true).timestamps(true);
+    // An engine may end the stream before last words that no newline ends (28.2 does): they are asked for.
+    let rest = all.clone().tail(REST).build();
+    for options in [all.follow(true).build(), rest] {
+        copy(engine, id, &known.container, options, writer, &mut log).await?;
+    }
+    Ok(())
+}
+
+/// Writes what the engine tells and the log does not hold yet.
+async fn copy(
+    engine: &Engine,
+    id: &str,
+    container: &str,
+    options: LogsOptions,
+    writer: u64,
+    log: &mut Log,
+) -> Result<(), String> {
+    let Some(last) = engine.logs.last(id) else { return Ok(()) };
     let docker = engine.client().await.map_err(|failure| format!("{failure:?}"))?;
-    let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).timestamps(true).build();
-    let mut lines = pin!(docker.logs(&known.container, Some(options)));
+    let mut lines = pin!(docker.logs(container, Some(options)));
     let mut is_new = false;
     while let Some(line) = lines.next().await {
         let bytes = line.map_err(|e| e.to_string())?.into_bytes();
         let (time, text) = stamped(&bytes).ok_or("a line of the engine has no time")?;
         // All that follows the first new line is new; the parts of a long line have one time.
         is_new = is_new || time > last;
-        let writes = !is_new
-            || engine
-                .logs
-                .write(id, writer, &mut log, time, text)
-                .map_err(|e| format!("{}: {e}", path.display()))?;
-        if !writes {
+        if is_new && !engine.logs.write(id, writer, log, time, text).map_err(|e| e.to_string())? {
             break;
         }
     }
