@@ -84,7 +84,7 @@ promises! {
         no_process_gets_new_privileges_and_system_calls_are_filtered
         the_hosts_kernel_is_out_of_reach
         limits_of_memory_and_processes_hold
-        half_a_cpu_is_half_a_cpu
+        a_share_of_a_cpu_is_no_more
     }
     heard {
         what_a_guest_says_is_in_its_log
