@@ -270,6 +270,15 @@ mod tests {
     }
 
     #[test]
+    fn what_boot_conf_adds_stands_and_all_is_one_word() {
+        let told = |conf: &str| capabilities(&spec(&format!("[capabilities]\n{conf}"))).unwrap();
+        let words = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(told("drop = [\"NET_RAW\"]"), (words(&["NET_ADMIN"]), words(&["NET_RAW"])));
+        assert_eq!(told("drop = [\"all\"]\nadd = [\"CAP_CHOWN\"]"), (words(&["CHOWN"]), words(&["ALL"])));
+        assert_eq!(told("drop = [\"NET_RAW\"]\nadd = [\"ALL\"]"), (words(&["ALL"]), words(&[])));
+    }
+
+    #[test]
     fn the_types_variables_win_and_boot_confs_command_does() {
         let prepared = Prepared {
             env: vec![("A".into(), "type".into())],
