@@ -88,6 +88,16 @@ impl Ground for DockerGround {
         Labels { root: label("root"), ty: label("type"), instance: label("instance"), id: label("id") }
     }
 
+    fn left(&self) -> Vec<String> {
+        let root = format!("label=io.nfio.root={}", self.root);
+        let containers = self.engine.docker(&["ps", "-aq", "--filter", &root]);
+        // Images that were made of guests' layers have the guests' labels.
+        let images = self.engine.docker(&["image", "ls", "-aq", "--filter", &root]);
+        let files = std::fs::read_dir(self.state.path()).expect("the driver's state").flatten();
+        let files = files.filter(|file| file.path().is_file()).map(|file| file.path().display().to_string());
+        containers.lines().chain(images.lines()).map(str::to_owned).chain(files).collect()
+    }
+
     fn near(&self, program: &str) -> Command {
         self.engine.network().command(program)
     }

@@ -22,6 +22,9 @@ pub(crate) trait Ground: Send + Sync {
     /// The labels of the guest, as they are kept where it runs.
     fn labels(&self, guest: &Guest) -> Labels;
 
+    /// What there is of guests, by whatever name: nothing once all have been destroyed.
+    fn left(&self) -> Vec<String>;
+
     /// A program of this machine, run in the network of the guests' host.
     fn near(&self, program: &str) -> Command;
 }

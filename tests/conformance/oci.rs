@@ -70,6 +70,11 @@ impl Ground for OciGround {
         serde_json::from_value(deployed["spec"]["labels"].take()).expect("labels")
     }
 
+    fn left(&self) -> Vec<String> {
+        let guests = fs::read_dir(self.state.path().join("guests")).expect("the directory of guests");
+        guests.map(|guest| guest.expect("an entry").path().display().to_string()).collect()
+    }
+
     fn near(&self, program: &str) -> Command {
         Command::new(program)
     }

@@ -36,6 +36,8 @@ pub(crate) fn judge_all(ground: &dyn Ground) {
         wanted.len(),
         broken.join("\n  ")
     );
+    let left = ground.left();
+    assert!(left.is_empty(), "{name} leaves something of guests that were destroyed: {left:?}");
 }
 
 /// Judges one promise; Err is how it is broken.
