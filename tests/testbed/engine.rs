@@ -117,6 +117,15 @@ impl Engine {
         }
     }
 
+    /// Ends the daemon in good order, as its service would: it stops its guests first.
+    #[track_caller]
+    pub fn end(&self) {
+        self.signal(Signal::SIGTERM);
+        if let Some(mut child) = self.process().take() {
+            child.wait().expect("wait");
+        }
+    }
+
     /// Sends the daemon a signal.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
