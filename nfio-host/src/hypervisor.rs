@@ -30,7 +30,8 @@ pub trait Hypervisor: Send + Sync {
     /// cannot serve is refused with a sentence that names it.
     fn check(&self, spec: &GuestSpec) -> Result<()>;
 
-    /// Makes a guest (state `created`) and answers its driver's id. Nothing is left behind on failure.
+    /// Makes a guest (state `created`) and answers its driver's id. Nothing is left behind on failure, but where that is
+    /// VNFDeployErrorWithInconsistentState.
     /// Calling it again for a guest id that exists already is an error (VNFDeployError).
     fn deploy(&self, spec: &GuestSpec) -> Result<String>;
 

@@ -4,6 +4,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -117,6 +118,15 @@ impl Engine {
         }
     }
 
+    /// Ends the daemon in good order, as its service would: it stops its guests first.
+    #[track_caller]
+    pub fn end(&self) {
+        self.signal(Signal::SIGTERM);
+        if let Some(mut child) = self.process().take() {
+            child.wait().expect("wait");
+        }
+    }
+
     /// Sends the daemon a signal.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
@@ -170,6 +180,16 @@ impl Engine {
             .env_remove("DOCKER_CONTEXT");
         command.arg("-H").arg(format!("unix://{}", self.socket().display()));
         command
+    }
+
+    /// Fills the engine's disk, and answers the file that takes the room.
+    #[track_caller]
+    pub fn fill_disk(&self) -> PathBuf {
+        let path = self.file("data").join("fill");
+        let mut file = fs::File::create(&path).expect("a file");
+        let zeros = vec![0; 1 << 16];
+        while file.write_all(&zeros).is_ok() {}
+        path
     }
 
     /// Its socket.

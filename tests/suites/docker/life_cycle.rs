@@ -1,24 +1,7 @@
 //! The whole life cycle, on the engine of this machine and on others'.
 
+use super::{RULES, listed};
 use nfio_tests::{Engine, Mounted, Place};
-
-/// Rules that drop pings.
-const RULES: &str = "table inet filter {
-  chain input {
-    type filter hook input priority 0; policy accept;
-    icmp type echo-request drop
-  }
-}
-";
-
-/// What the engine lists of a mount's guests: names and states.
-fn listed(engine: &Engine, mounted: &Mounted) -> Vec<String> {
-    let filter = format!("label=io.nfio.root={}", mounted.uuid());
-    let listed = engine.docker(&["ps", "-a", "--filter", &filter, "--format", "{{.Names}} {{.State}}"]);
-    let mut names: Vec<_> = listed.lines().map(str::to_owned).collect();
-    names.sort();
-    names
-}
 
 fn whole(engine: &Engine, place: Place, name: &str) {
     let mounted = Mounted::on(place);
