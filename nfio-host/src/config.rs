@@ -322,7 +322,8 @@ mod tests {
             .map(|line| line.strip_prefix("#: ").unwrap_or(line))
             .fold(String::new(), |all, line| all + line + "\n");
         let shown = Config::parse(&shown, "nfio.toml").unwrap();
-        assert!(shown.modules.sha256.is_some() && shown.chains.subnet.is_some() && shown.hosts.len() == 3);
+        assert!(shown.modules.sha256.is_some() && shown.chains.subnet.is_some());
+        assert!(shown.docker.socket.is_some() && shown.hosts.len() == 4);
         for key in [
             "foreground",
             "hypervisor",
@@ -343,6 +344,8 @@ mod tests {
             "hosts",
             "tls",
             "ssh",
+            "port",
+            "socket",
             "insecure",
             "images",
             "subnet",

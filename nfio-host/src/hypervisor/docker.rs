@@ -186,7 +186,12 @@ impl Hypervisor for Docker {
         }
         engine.logs.goes_to(&spec.labels.id, &spec.log);
         self.boot_files.keep(spec)?;
-        self.wait(deploy::deploy(&engine, spec))
+        self.wait(deploy::deploy(&engine, spec)).inspect_err(|_| {
+            engine.logs.forget(&spec.labels.id);
+            if let Err(e) = self.boot_files.remove(&spec.labels.id) {
+                tracing::warn!("the files of {} that boot.conf names are left in ROOT: {e}", spec.name);
+            }
+        })
     }
 
     fn start(&self, guest: &Guest, prepared: &Prepared) -> Result<()> {

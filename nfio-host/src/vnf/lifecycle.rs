@@ -116,12 +116,17 @@ impl VnfsOperations {
         };
         // Before the driver is called: a guest that exists is always known.
         instance.set_record(record.clone())?;
-        let outcome = self.hypervisor.deploy(&spec).and_then(|id| {
-            record.guest.id = id;
-            instance.set_record(record.clone())?;
-            self.bring_up(instance, &record.guest)
-        });
-        outcome.map_err(|e| {
+        record.guest.id = match self.hypervisor.deploy(&spec) {
+            Ok(id) => id,
+            // Only then may something be left behind.
+            Err(e @ NfioError::Hypervisor(HypervisorError::InconsistentState(_))) => return Err(e),
+            Err(e) => {
+                instance.clear_record()?;
+                return Err(recast(e, HypervisorError::Deploy));
+            }
+        };
+        let up = instance.set_record(record.clone()).and_then(|()| self.bring_up(instance, &record.guest));
+        up.map_err(|e| {
             let error = recast(e, HypervisorError::Deploy);
             match self.hypervisor.destroy(&record.guest, true).and_then(|()| instance.clear_record()) {
                 Ok(()) => error,

@@ -26,6 +26,8 @@ const WORKERS: usize = 8;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// A guest that ran for this long has started well: the next wait is short again.
 const RAN_WELL: Duration = Duration::from_secs(10);
+/// How long an engine that is ended in good order may take to end its guests: Docker gives them 15 seconds.
+const GOING_DOWN: Duration = Duration::from_secs(30);
 
 /// What is to be done about a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,10 @@ struct Seen {
     /// `restart = "mount"` speaks of.
     unmet: bool,
     running_since: Option<Instant>,
+    /// Since when it has been seen not to run.
+    standing_since: Option<Instant>,
+    /// Its host did not answer when it was last looked at.
+    away: bool,
     restarts: u32,
     not_before: Option<Instant>,
 }
@@ -147,7 +153,7 @@ impl Observer {
             seen.unmet |= self.mounting;
             let Ok(status) = vnfs.status(&instance) else {
                 // A host that does not answer says so to whoever asks; there is nothing to see to until it does.
-                if seen.lose() {
+                if seen.lose(now) {
                     vnfs.tell_changed(&instance);
                 }
                 continue;
@@ -177,22 +183,30 @@ impl Observer {
 
 impl Seen {
     /// Its host does not answer; whether that is news.
-    fn lose(&mut self) -> bool {
-        let last = self.status.take();
-        // An engine that went down took it along, if it ran; one that had ended before stays as it was.
-        self.unmet |= matches!(last, Some(Status::Running | Status::Paused));
+    fn lose(&mut self, now: Instant) -> bool {
+        if !std::mem::replace(&mut self.away, true) {
+            // An engine that went down took it along; one that had ended well before that stays as it was.
+            let before = self.standing_since.is_some_and(|since| now.duration_since(since) > GOING_DOWN);
+            self.unmet |= !before;
+        }
         self.running_since = None;
-        last.is_some()
+        self.status.take().is_some()
     }
 
     fn note(&mut self, status: Status, now: Instant) {
+        self.away = false;
         if status == Status::Running {
+            self.standing_since = None;
             let since = *self.running_since.get_or_insert(now);
             if now.duration_since(since) >= RAN_WELL {
                 self.restarts = 0;
             }
         } else {
             self.running_since = None;
+            self.standing_since = match stands_still(status) {
+                true => self.standing_since.or(Some(now)),
+                false => None,
+            };
         }
     }
 

@@ -25,6 +25,11 @@ pub(super) async fn deploy(engine: &Arc<Engine>, spec: &GuestSpec) -> Result<Str
                 other => other,
             });
         }
+        Err(failure @ Failure::Unreachable(_)) => {
+            let why = refused(engine, spec, failure);
+            let message = format!("{why}; it may have made the container: write destroy once it answers");
+            return Err(HypervisorError::InconsistentState(message).into());
+        }
         Err(failure) => return Err(refused(engine, spec, failure)),
     };
     let Err(error) = complete(engine, spec, &container).await else { return Ok(container) };
@@ -32,8 +37,10 @@ pub(super) async fn deploy(engine: &Arc<Engine>, spec: &GuestSpec) -> Result<Str
         Ok(()) => error,
         Err(left) => {
             let left = refused(engine, spec, left);
-            let message =
-                format!("{error}; and the container {container}, half-made, could not be removed: {left}");
+            let message = format!(
+                "{error}; and the container {container}, half-made, could not be removed: {left}; write \
+                         destroy when that is mended"
+            );
             HypervisorError::InconsistentState(message).into()
         }
     })

@@ -5,6 +5,9 @@ use bollard::errors::Error;
 use super::address::Address;
 use crate::error::{HypervisorError, NfioError};
 
+/// What an engine says to a client that is too old or too new for it.
+const OTHER_AGE: &str = "client version";
+
 /// A failed call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Failure {
@@ -21,6 +24,8 @@ impl From<Error> for Failure {
                 Self::Refused { status: status_code, message: message.trim().to_owned() }
             }
             Error::DockerStreamError { error } => Self::Refused { status: 500, message: error },
+            // Its own words are about a library of ours.
+            Error::HyperLegacyError { err } => Self::Unreachable(chain(&err)),
             other => Self::Unreachable(chain(&other)),
         }
     }
@@ -60,7 +65,7 @@ impl Failure {
     ) -> NfioError {
         match self {
             // An engine too old or too new for us says so to every request.
-            Self::Refused { status: 400, message } if message.contains("client version") => {
+            Self::Refused { status: 400, message } if message.contains(OTHER_AGE) => {
                 unreachable(address, &message)
             }
             Self::Refused { message, .. } => class(format!("{guest}: {message}")).into(),
@@ -69,12 +74,15 @@ impl Failure {
     }
 }
 
-/// That an engine does not answer.
+/// That an engine does not answer, or not in our language.
 pub(super) fn unreachable(address: &Address, why: &str) -> NfioError {
-    HypervisorError::Connection(format!(
-        "{address} does not answer: {why}; see that it runs and can be reached"
-    ))
-    .into()
+    let message = match why.contains(OTHER_AGE) {
+        true => format!(
+            "{address} does not speak our version of its API: {why}; upgrade the older of it and nfio"
+        ),
+        false => format!("{address} does not answer: {why}; see that it runs and can be reached"),
+    };
+    HypervisorError::Connection(message).into()
 }
 
 #[cfg(test)]

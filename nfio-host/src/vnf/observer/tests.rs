@@ -71,10 +71,21 @@ fn a_guest_wanted_running_is_started_again_as_boot_conf_says() {
 #[test]
 fn a_guest_that_its_engine_took_down_is_started_as_at_a_mount_and_one_that_had_ended_is_not() {
     let record = Bed::new().be("exited").instance().record().unwrap();
-    for (before, after) in [(Status::Running, Some(Task::Start)), (Status::Exited, None)] {
-        let mut seen = Seen { status: Some(before), ..Seen::default() };
-        assert!(seen.lose() && !seen.lose(), "told once");
-        assert_eq!(seen.judge(&record, Status::Exited, false, Instant::now()), after, "{before}");
+    let start = Instant::now();
+    for (before, lost, after) in [
+        (Some(Status::Running), Duration::ZERO, Some(Task::Start)),
+        // By an engine that is ended in good order, which ends its guests first.
+        (Some(Status::Exited), GOING_DOWN, Some(Task::Start)),
+        (Some(Status::Exited), GOING_DOWN + TICK, None),
+        // Activated since the last look.
+        (None, Duration::ZERO, Some(Task::Start)),
+    ] {
+        let mut seen = Seen { status: before, ..Seen::default() };
+        before.into_iter().for_each(|status| seen.note(status, start));
+        assert_eq!(seen.lose(start + lost), before.is_some());
+        let later = start + lost + 2 * GOING_DOWN;
+        assert!(!seen.lose(later), "told once");
+        assert_eq!(seen.judge(&record, Status::Exited, false, later), after, "{before:?} {lost:?}");
     }
 }
 
