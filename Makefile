@@ -21,11 +21,11 @@ demo:
 test:
 	@tests/run.sh
 
-# A plugin is replaced by rename: written over, the file would crash the nfio that has it loaded.
+# A crate that is no cdylib is a library of plugins. A plugin is replaced by rename: written over, the file would crash the nfio that has it loaded.
 build:
 	$(CARGO) build --release
-	@set -e; for crate in plugins/*/; do \
-		type=$$(basename "$$crate"); new="plugins/.lib$$type.so.new"; \
+	@set -e; for crate in $$(grep -l '"cdylib"' plugins/*/Cargo.toml); do \
+		type=$$(basename "$${crate%/Cargo.toml}"); new="plugins/.lib$$type.so.new"; \
 		install -m 0755 "$(TARGET)/lib$$type.so" "$$new"; \
 		mv -f "$$new" "plugins/lib$$type.so"; \
 		echo "plugins/lib$$type.so"; \
@@ -35,6 +35,9 @@ check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+	@cp Cargo.lock examples/rate-limiter/   # so that it is checked with what nfio is built with
+	$(CARGO) fmt --manifest-path examples/rate-limiter/Cargo.toml --check
+	$(CARGO) clippy --manifest-path examples/rate-limiter/Cargo.toml --all-targets --target-dir "$${CARGO_TARGET_DIR:-target}" -- -D warnings
 
 bench:
 	@tests/bench.sh

@@ -176,6 +176,16 @@ impl Vnf<'_> {
         String::from_utf8(text).map_err(|_| NfioError::posix(EIO, format!("{name} is not UTF-8")))
     }
 
+    /// What the guest has printed so far: the content of the standard file `log`, capped as that one is, and there also
+    /// while the guest does not run. No driver is asked, so `getattr` may ask for it. Text lines are whole but perhaps
+    /// for the last one.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP where the host is older than this function.
+    pub fn guest_log(&self) -> Result<Vec<u8>> {
+        self.host.value("log")
+    }
+
     /// Writes a file into the guest (in `prepare`: before its first process runs). `path` is absolute in the
     /// guest and never leaves its root; directories on the way are made; `mode` are permission bits.
     pub fn put_file(&self, path: &str, mode: u32, data: &[u8]) -> Result<()> {

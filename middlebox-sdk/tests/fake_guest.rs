@@ -8,10 +8,11 @@ use middlebox_sdk::{Result, Vnf};
 #[test]
 fn a_handle_allows_what_its_call_may_do() {
     type Try = fn(&Vnf<'_>) -> Result<()>;
-    let tries: [(Try, &[Call]); 9] = [
+    let tries: [(Try, &[Call]); 10] = [
         (|vnf| vnf.write_file("x", b""), &[Mkdir, Getattr, Read, Verb, Prepare, Configure]),
         (|vnf| vnf.user().map(drop), &[Getattr, Read, Verb, Prepare, Configure]),
         (|vnf| vnf.value("stats/rx_bytes").map(drop), &[Read, Verb, Prepare, Configure]),
+        (|vnf| vnf.guest_log().map(drop), &[Getattr, Read, Verb, Prepare, Configure]),
         (|vnf| vnf.counters().map(drop), &[Read, Verb, Prepare, Configure]),
         (|vnf| vnf.put_file("/x", 0o644, b""), &[Verb, Prepare, Configure]),
         (|vnf| vnf.run(&["true"], b"").map(drop), &[Read, Verb, Configure]),

@@ -6,6 +6,7 @@ mod doctor;
 mod mount;
 mod mountpoint;
 mod plugin;
+mod plugin_new;
 mod serve;
 mod signals;
 mod umount;
@@ -38,7 +39,7 @@ enum Command {
         /// Where the file system is mounted
         mountpoint: PathBuf,
     },
-    /// Look at plugins
+    /// Look at plugins, or begin one
     #[command(subcommand)]
     Plugin(PluginCommand),
     /// Tell what this machine can run, and how to mend what is missing
@@ -54,6 +55,12 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum PluginCommand {
+    /// Judge a plugin without a mount: what it is, and whether it answers every call as it should
+    Check {
+        /// The plugin's shared object
+        #[arg(value_name = "FILE.so")]
+        file: PathBuf,
+    },
     /// List the plugins of module_root with type, version and state
     List {
         /// Directory of the plugins [default: as in nfio.toml, or plugins]
@@ -62,6 +69,14 @@ enum PluginCommand {
         /// The nfio.toml to read
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+    },
+    /// Write a crate for a type of your own, which builds, passes its tests and loads
+    New {
+        /// Its name and its new directory, for example demo-box; the type is then demo_box
+        name: String,
+        /// Directory of middlebox-sdk [default: that of the checkout this nfio was built from, or the repository's]
+        #[arg(long, value_name = "PATH")]
+        sdk: Option<PathBuf>,
     },
 }
 
@@ -143,9 +158,14 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Command::Mount(args) if args.background => return mount::background(&args),
         Command::Mount(args) => mount::run(&args),
         Command::Umount { mountpoint } => umount::run(&mountpoint),
-        Command::Plugin(PluginCommand::List { module_root, config }) => {
-            module_root_of(module_root, config).and_then(|dir| plugin::list(&dir))
-        }
+        // All of nfio.toml counts here: a mount would go by its allow-list.
+        Command::Plugin(PluginCommand::List { module_root, config }) => Config::load(config.as_deref())
+            .and_then(|config| plugin::list(&module_root.unwrap_or(config.module_root), &config.modules)),
+        Command::Plugin(PluginCommand::Check { file }) => match plugin::check(&file) {
+            Ok(code) => return code,
+            Err(e) => Err(e),
+        },
+        Command::Plugin(PluginCommand::New { name, sdk }) => plugin_new::run(&name, sdk.as_deref()),
         Command::Doctor { module_root, config } => match module_root_of(module_root, config) {
             Ok(dir) => return doctor::run(&dir),
             Err(e) => Err(e),

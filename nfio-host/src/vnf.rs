@@ -11,6 +11,7 @@ mod instance;
 mod last_error;
 mod lifecycle;
 mod machine;
+mod mend;
 mod observer;
 mod record;
 mod skeleton;
@@ -26,7 +27,7 @@ use crate::config::{Deadlines, Policy};
 use crate::error::{HypervisorError, NfioError, Result, VnfConfigurationError};
 use crate::fs::operations::{Caller, OnChange};
 use crate::hypervisor::{Counters, Guest, Hypervisor, Status};
-use crate::modules::Registry;
+use crate::modules::{Loader, Registry, Watch};
 use crate::root::Root;
 use crate::tree::{self, Node};
 use hosts::Hosts;
@@ -38,7 +39,7 @@ pub use verb::Verb;
 /// The VNF side of a mount.
 pub struct VnfsOperations {
     root: Root,
-    registry: Registry,
+    registry: Arc<Registry>,
     hypervisor: Arc<dyn Hypervisor>,
     deadlines: Deadlines,
     policy: Policy,
@@ -48,6 +49,8 @@ pub struct VnfsOperations {
     hosts: Hosts,
     /// Tells the file system that a status may have changed.
     changed: OnceLock<OnChange>,
+    /// Ends with the mount.
+    watch: OnceLock<Watch>,
 }
 
 impl VnfsOperations {
@@ -65,18 +68,36 @@ impl VnfsOperations {
     ) -> Result<Self> {
         let vnfs = Self {
             root,
-            registry,
+            registry: Arc::new(registry),
             hypervisor,
             deadlines,
             policy,
             instances: Mutex::new(HashMap::new()),
             hosts: Hosts::default(),
             changed: OnceLock::new(),
+            watch: OnceLock::new(),
         };
+        vnfs.clear_aside_all()?;
         vnfs.mend_types()?;
         vnfs.clear_private()?;
         vnfs.adopt_guests()?;
         Ok(vnfs)
+    }
+
+    /// Begins to serve plugins that come, go or are replaced, until the last reference to `self` goes.
+    ///
+    /// # Errors
+    /// EMFILE and the like, EAGAIN where no thread can be made.
+    pub fn watch_modules(self: &Arc<Self>, loader: Arc<Loader>) -> Result<()> {
+        let vnfs = Arc::downgrade(self);
+        let watch = self.registry.watch(loader, move || {
+            if let Some(Err(e)) = vnfs.upgrade().map(|vnfs| vnfs.mend_types()) {
+                tracing::warn!("instances do not get the files that their types have learnt: {e}");
+            }
+        })?;
+        // One watch is enough.
+        let _ = self.watch.set(watch);
+        Ok(())
     }
 
     fn adopt_guests(&self) -> Result<()> {

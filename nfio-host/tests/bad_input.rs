@@ -96,6 +96,8 @@ fn wrong_usage_exits_2() {
         &["mount", "--bogus", "a", "b"],
         &["umount"],
         &["plugin"],
+        &["plugin", "check"],
+        &["module", "probe"],
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_nfio")).args(words).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{words:?}");

@@ -1,7 +1,7 @@
 //! Others than root on a mount with `allow_other`: they have what permissions and policy give them, and nothing more.
 //! Policy judges by who owns an instance and its files, never by who writes the verb.
 
-use nfio_tests::{Instance, Mounted, NOBODY, Options, User, errno, image};
+use nfio_tests::{Instance, Mounted, NOBODY, Options, User, errno, image, output_of};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
@@ -351,7 +351,8 @@ fn what_is_deployed_does_not_change_with_files_and_owners() {
 fn suid_bits_lend_nothing() {
     let mounted = shared("");
     let fw = mounted.firewall("fw-root");
-    fs::copy("/bin/busybox", fw.file("config/id")).expect("a copy of busybox");
+    // Not by this process: a child that another test starts would hold it open for writing, and nobody could run it.
+    output_of(std::process::Command::new("cp").arg("/bin/busybox").arg(fw.file("config/id")));
     fs::set_permissions(fw.file("config/id"), fs::Permissions::from_mode(0o6757)).expect("chmod");
     fs::set_permissions(fw.file("config"), fs::Permissions::from_mode(0o755)).expect("chmod");
     assert_eq!(NOBODY_USER.does(fw.path(), "config/id -u"), format!("{NOBODY}\n"), "the mount is nosuid");

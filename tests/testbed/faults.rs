@@ -44,10 +44,7 @@ impl Drop for Covered {
 #[track_caller]
 pub fn end_guest(guest: &Path) {
     let run = guest.join("run.json");
-    let text = fs::read_to_string(&run).expect("a guest that runs");
-    let pid = text.split("\"pid\":").nth(1).and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
-    let pid = pid.and_then(|digits| digits.parse().ok()).expect("its first process");
-    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("kill");
+    kill(first_process(guest), Signal::SIGKILL).expect("kill");
     // What is frozen takes its death only once it goes on.
     let id = guest.file_name().and_then(|name| name.to_str()).expect("a guest's directory");
     for (file, text) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
@@ -58,6 +55,14 @@ pub fn end_guest(guest: &Path) {
         }
     }
     eventually("the guest is gone", || !run.exists());
+}
+
+/// The first process of a guest that runs.
+#[track_caller]
+pub fn first_process(guest: &Path) -> Pid {
+    let text = fs::read_to_string(guest.join("run.json")).expect("a guest that runs");
+    let pid = text.split("\"pid\":").nth(1).and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+    Pid::from_raw(pid.and_then(|digits| digits.parse().ok()).expect("its first process"))
 }
 
 /// The control group that freezes the guest of this id.

@@ -5,9 +5,20 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 
 use crate::{Place, eventually};
+
+/// The types whose plugins every mount has; one a line, so that branches can add theirs side by side.
+#[rustfmt::skip]
+const TYPES: &[&str] = &[
+    "firewall",
+    "ids",
+    "nat",
+    "nginx",
+    "random",
+    "squid",
+];
 
 /// What a test may choose of a mount.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +31,8 @@ pub struct Options {
     pub root: Option<PathBuf>,
     /// Where the guests live.
     pub place: Place,
+    /// The nfio that mounts; None: the built one.
+    pub nfio: Option<PathBuf>,
 }
 
 /// A mount of its own ROOT and its own module_root.
@@ -60,7 +73,7 @@ impl Mounted {
         for path in [mounted.root(), mounted.path(), mounted.module_root()] {
             fs::create_dir(path).expect("mkdir");
         }
-        for ty in ["firewall", "random"] {
+        for ty in TYPES {
             let name = format!("lib{ty}.so");
             fs::copy(built(&name), mounted.module_root().join(&name)).expect("a built plugin");
         }
@@ -78,19 +91,40 @@ impl Mounted {
 
     /// Runs `nfio mount`.
     pub fn try_mount(&self) -> Output {
-        let mut command = nfio();
+        self.mount_command(&[]).output().expect("nfio mount")
+    }
+
+    /// Runs `nfio mount --foreground` as our child, so that its end can be seen, and waits until it is ready.
+    #[track_caller]
+    pub fn mount_in_foreground(&self) -> Child {
+        let log = fs::File::create(self.directory.path().join("foreground.log")).expect("a log");
+        let child = self.mount_command(&["--foreground"]).stderr(log).spawn().expect("nfio mount");
+        eventually("the mount is ready", || self.path().join("nf-types").is_dir());
+        child
+    }
+
+    /// `nfio mount`, with these words beside those of the options.
+    pub fn mount_command(&self, words: &[&str]) -> Command {
+        let mut command = self.nfio();
         let place = &self.options.place;
         command.envs(place.environment.iter().cloned());
         command.args(["mount", "--hypervisor", place.hypervisor, "--module-root"]).arg(self.module_root());
-        command.arg("--config").arg(self.config()).args(&self.options.arguments);
-        command.arg(self.root()).arg(self.path()).output().expect("nfio mount")
+        command.arg("--config").arg(self.config()).args(&self.options.arguments).args(words);
+        command.arg(self.root()).arg(self.path());
+        command
     }
 
     /// Runs `nfio umount`, which must succeed.
     #[track_caller]
     pub fn umount(&self) {
-        let output = nfio().arg("umount").arg(self.path()).output().expect("nfio umount");
-        assert!(output.status.success(), "nfio umount: {}", String::from_utf8_lossy(&output.stderr));
+        // A child that a test beside this one is starting has copies of our descriptors until its exec: for that long
+        // the mount may be in use.
+        eventually("nfio umount", || {
+            let output = self.nfio().arg("umount").arg(self.path()).output().expect("nfio umount");
+            let words = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() || words.contains("is in use"), "nfio umount: {words}");
+            output.status.success()
+        });
     }
 
     /// Ends the daemon with SIGKILL, as a crash would, and waits until it is gone.
@@ -132,6 +166,10 @@ impl Mounted {
         self.directory.path().join("plugins")
     }
 
+    fn nfio(&self) -> Command {
+        self.options.nfio.as_ref().map_or_else(nfio, Command::new)
+    }
+
     fn config(&self) -> PathBuf {
         self.directory.path().join("nfio.toml")
     }
@@ -139,12 +177,25 @@ impl Mounted {
     /// Makes a firewall whose host and image are set.
     #[track_caller]
     pub fn firewall(&self, name: &str) -> Instance {
-        self.make("firewall", name, "firewall")
+        self.made("firewall", name)
     }
 
-    /// Makes an instance whose host and image are set.
+    /// Makes an instance of a type for the busybox image, with host and image set.
     #[track_caller]
-    pub fn make(&self, ty: &str, name: &str, image: &str) -> Instance {
+    pub fn made(&self, ty: &str, name: &str) -> Instance {
+        self.of_image(ty, name, "firewall")
+    }
+
+    /// Makes an instance of a type whose image is of Debian packages and has the type's name.
+    #[track_caller]
+    pub fn of_debian(&self, ty: &str, name: &str) -> Instance {
+        self.of_image(ty, name, ty)
+    }
+
+    /// Makes an instance of a type, with host and image set: `firewall` is the busybox image, others are of Debian
+    /// packages.
+    #[track_caller]
+    pub fn of_image(&self, ty: &str, name: &str, image: &str) -> Instance {
         let instance = self.instance(ty, name);
         fs::create_dir(instance.path()).expect("mkdir of an instance");
         instance.put("machine/ip", &format!("{}\n", self.options.place.host));
@@ -156,6 +207,11 @@ impl Mounted {
     pub fn instance(&self, ty: &str, name: &str) -> Instance {
         let path = self.path().join("nf-types").join(ty).join(name);
         Instance { path, network: self.options.place.network.clone() }
+    }
+
+    /// What a daemon in the foreground wrote.
+    pub fn foreground_log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("foreground.log")).unwrap_or_default()
     }
 
     /// What the daemon wrote to its log, for a message.
@@ -185,7 +241,7 @@ impl Drop for Mounted {
                 let _ = fs::write(instance.path().join("action"), "undeployed\n");
             }
         }
-        let _ = nfio().arg("umount").arg(self.path()).output();
+        let _ = self.nfio().arg("umount").arg(self.path()).output();
     }
 }
 

@@ -17,6 +17,6 @@ impl Mounted {
     /// Makes an instance of type `odd` whose host and image are set.
     #[track_caller]
     pub fn odd(&self, name: &str) -> Instance {
-        self.make("odd", name, "firewall")
+        self.made("odd", name)
     }
 }

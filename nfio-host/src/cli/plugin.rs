@@ -1,30 +1,39 @@
-//! `nfio plugin`: what is in module_root, as a table.
+//! `nfio plugin`: what is in module_root, as a table; what is wrong with a plugin, in ten lines.
 
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::process::ExitCode;
 
 use super::mount::find_module_root;
+use crate::config::Modules;
 use crate::error::{Result, one_line};
-use crate::modules::{Loader, Registry, Row};
+use crate::modules::{self, Loader, Row};
 
 /// `nfio plugin list`.
-pub(super) fn list(module_root: &Path) -> Result<()> {
-    let rows = rows(&find_module_root(module_root)?)?;
+pub(super) fn list(module_root: &Path, allowed: &Modules) -> Result<()> {
+    let module_root = find_module_root(module_root)?;
+    let rows = with_loader(allowed, |loader| modules::list(&module_root, loader))??;
     // A reader that has gone away (`| head`) is no failure.
     let _ = std::io::stdout().write_all(table(&rows).as_bytes());
     Ok(())
 }
 
-/// Loads the plugins as a mount would, with a directory of its own for what a mount keeps below ROOT.
-fn rows(module_root: &Path) -> Result<Vec<Row>> {
-    let private = std::env::temp_dir().join(format!("nfio-plugin-list-{}", std::process::id()));
+/// `nfio plugin check`: exit status 1 for a bad plugin.
+pub(super) fn check(file: &Path) -> Result<ExitCode> {
+    let verdict = with_loader(&Modules::default(), |loader| modules::check(file, loader))?;
+    let _ = std::io::stdout().write_all(verdict.report(file).as_bytes());
+    Ok(if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A loader with a directory of its own for what a mount keeps below ROOT.
+fn with_loader<T>(allowed: &Modules, work: impl FnOnce(&Loader) -> T) -> Result<T> {
+    let name = format!("nfio-plugin-{}", std::process::id());
+    let private = std::path::absolute(std::env::temp_dir().join(name))?;
     std::fs::DirBuilder::new().mode(0o700).create(&private)?;
-    let rows = Loader::new(&private)
-        .and_then(|loader| Registry::load(module_root, &private, &loader))
-        .map(|registry| registry.rows());
+    let done = Loader::new(&private, allowed).map(|loader| work(&loader));
     std::fs::remove_dir_all(&private)?;
-    rows
+    done
 }
 
 /// The rows below a heading, in columns; an error stands below its row.

@@ -11,14 +11,16 @@ use crate::fs::{self, MountConfig, Nfio};
 use crate::hypervisor::docker::DockerConfig;
 use crate::hypervisor::factory::{HypervisorFactory, Settings};
 use crate::hypervisor::oci::OciConfig;
-use crate::modules::{Loader, Registry};
+use crate::modules::{self, Loader, Registry};
 use crate::root::Root;
 use crate::vnf::VnfsOperations;
 
 /// Serves `root` at `mountpoint`, calls `ready` once the file system answers, and returns when it is unmounted, by
 /// whomever.
 pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl FnOnce()) -> Result<()> {
-    let registry = Registry::load(&config.module_root, &root.private(), &Loader::new(&root.private())?)?;
+    modules::mark_crashes(&root.private())?;
+    let loader = Arc::new(Loader::new(&root.private(), &config.modules)?);
+    let registry = Registry::load(&config.module_root, &root.private(), &loader, config.deadlines)?;
     let mut factory = HypervisorFactory::new();
     let oci = OciConfig {
         subnet: config.oci.subnet.clone(),
@@ -47,6 +49,7 @@ pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl 
     let operations: Arc<dyn Operations> = Arc::clone(&vnfs) as _;
     let mounted = fs::mount(Nfio::new(directory, operations)?, mount)?;
     vnfs.observe()?;
+    vnfs.watch_modules(loader)?;
     // Only the file system holds it from here on: its end is the end of all threads.
     drop(vnfs);
     ready();

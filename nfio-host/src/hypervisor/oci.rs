@@ -425,7 +425,7 @@ impl Hypervisor for Oci {
             return Ok(if paused { Status::Paused } else { Status::Running });
         }
         let (dir, _) = self.find(guest)?;
-        let ended = dir.running()?.is_some() || dir.exited()?.is_some();
+        let ended = dir.running()?.is_some_and(|running| running.started) || dir.exited()?.is_some();
         Ok(if ended { Status::Exited } else { Status::Created })
     }
 

@@ -2,23 +2,26 @@
 //! riddle.
 
 use abi_stable::library::ROOT_MODULE_LOADER_NAME;
-use object::read::elf::{ElfFile, FileHeader};
-use object::{Endianness, Object, ObjectSegment, ObjectSymbol, elf};
+use object::read::elf::{ElfFile, FileHeader, ProgramHeader};
+use object::{Endianness, Object, ObjectSymbol, ReadRef, elf};
 
-/// Why a file is no plugin that this host could open; Ok for one that is whole and has the header.
-pub(super) fn judge(data: &[u8]) -> Result<(), String> {
-    if !data.starts_with(b"\x7fELF") {
+/// Why a file is no plugin that this host could open. For one that is whole and has the header: how many of its bytes
+/// the dynamic linker needs. What stands behind its segments (section headers, debug information) it never reads.
+pub(super) fn judge<'data>(data: impl ReadRef<'data>) -> Result<u64, String> {
+    if data.read_bytes_at(0, 4) != Ok(b"\x7fELF") {
         return Err("it is not a shared object (no ELF header); build it as a cdylib".into());
     }
-    if data.len() < 64 || data[4] != elf::ELFCLASS64 {
+    if !data.read_bytes_at(0, 64).is_ok_and(|header| header[4] == elf::ELFCLASS64) {
         return Err("it is not a 64-bit shared object, or it is cut off".into());
     }
-    judge_as::<elf::FileHeader64<Endianness>>(data)
+    judge_as::<elf::FileHeader64<Endianness>, _>(data)
 }
 
-fn judge_as<H: FileHeader<Endian = Endianness>>(data: &[u8]) -> Result<(), String> {
-    let cut = |why: object::Error| format!("it is damaged or not copied whole: {why}");
-    let file = ElfFile::<H>::parse(data).map_err(cut)?;
+fn judge_as<'data, H: FileHeader<Endian = Endianness>, R: ReadRef<'data>>(data: R) -> Result<u64, String> {
+    let cut = |why: object::Error| {
+        format!("it is damaged or not copied whole ({why}); copy it aside and move it into place")
+    };
+    let file = ElfFile::<H, R>::parse(data).map_err(cut)?;
     let here = if cfg!(target_arch = "aarch64") { elf::EM_AARCH64 } else { elf::EM_X86_64 };
     let machine = file.elf_header().e_machine(file.endian());
     if machine != here {
@@ -27,15 +30,20 @@ fn judge_as<H: FileHeader<Endian = Endianness>>(data: &[u8]) -> Result<(), Strin
     if file.kind() != object::ObjectKind::Dynamic {
         return Err("it is an ELF file but no shared object; build it as a cdylib".into());
     }
-    for segment in file.segments() {
-        let (offset, length) = segment.file_range();
-        if offset.checked_add(length).is_none_or(|end| end > data.len() as u64) {
+    let length = data.len().map_err(|()| "its length cannot be told")?;
+    let table = file.elf_header();
+    let entries = u64::from(table.e_phnum(file.endian())) * u64::from(table.e_phentsize(file.endian()));
+    // The table itself lies within the file: it has been parsed.
+    let mut needed = table.e_phoff(file.endian()).into() + entries;
+    for segment in file.elf_program_headers() {
+        let (offset, size) = segment.file_range(file.endian());
+        let end = offset.saturating_add(size);
+        if end > length {
             return Err(format!(
-                "it is not whole: a segment ends at byte {}, the file at {}; copy it aside and move it into place",
-                offset.saturating_add(length),
-                data.len()
+                "it is not whole: a segment ends at byte {end}, the file at {length}; copy it aside and move it into place"
             ));
         }
+        needed = needed.max(end);
     }
     let header = file
         .dynamic_symbols()
@@ -45,7 +53,7 @@ fn judge_as<H: FileHeader<Endian = Endianness>>(data: &[u8]) -> Result<(), Strin
             "it is a shared object but no nfio plugin: it lacks export_middlebox! of middlebox-sdk".into()
         );
     }
-    Ok(())
+    Ok(needed)
 }
 
 #[cfg(test)]
@@ -54,11 +62,11 @@ mod tests {
 
     #[test]
     fn what_is_no_plugin_is_told_in_words() {
-        assert!(judge(b"").unwrap_err().contains("not a shared object"));
-        assert!(judge(b"#!/bin/sh\n").unwrap_err().contains("not a shared object"));
-        assert!(judge(b"\x7fELF\x02").unwrap_err().contains("cut off"));
+        assert!(judge(&b""[..]).unwrap_err().contains("not a shared object"));
+        assert!(judge(&b"#!/bin/sh\n"[..]).unwrap_err().contains("not a shared object"));
+        assert!(judge(&b"\x7fELF\x02"[..]).unwrap_err().contains("cut off"));
         let ourselves = std::fs::read("/proc/self/exe").unwrap();
-        assert!(judge(&ourselves).unwrap_err().contains("no nfio plugin"));
+        assert!(judge(ourselves.as_slice()).unwrap_err().contains("no nfio plugin"));
         assert!(judge(&ourselves[..ourselves.len() / 2]).unwrap_err().contains("not"));
     }
 }

@@ -7,10 +7,10 @@ use std::time::SystemTime;
 use super::handle::{Handle, Scope};
 use super::instance::Instance;
 use super::{VnfsOperations, last_error, spec, standard, verb};
-use crate::error::{HypervisorError, NfioError, Result};
+use crate::error::{HostError, HypervisorError, NfioError, Result};
 use crate::fs::operations::{Access, Caller, Lane, OnChange, Operations, TypeState, Written};
 use crate::hypervisor::Execution;
-use crate::modules;
+use crate::modules::{self, Module};
 use crate::tree;
 
 /// Longest command for a guest's shell, in bytes.
@@ -67,8 +67,9 @@ impl Operations for VnfsOperations {
             (Handler::Standard(name), _, _) if Self::answered_from_memory(name) => Lane::Inline,
             (Handler::Standard(_), _, _) => bounded("values", 4, 64, self.deadlines.read, libc::EAGAIN),
             (Handler::Own, _, _) => Lane::Bounded {
-                key: format!("module {}", at.ty),
-                width: 8,
+                // A plugin that replaces another does not wait behind calls that the other never answers.
+                key: format!("module {} {}", at.ty, self.registry.loads(at.ty)),
+                width: modules::LANE_WIDTH,
                 queue: 256,
                 deadline: self.deadlines.read,
                 overdue: libc::EAGAIN,
@@ -81,7 +82,7 @@ impl Operations for VnfsOperations {
         match &file.handler {
             Handler::Standard(_) if file.kind == Kind::Log => standard::log_attributes(&instance).map(Some),
             Handler::Own if file.sized => {
-                let module = self.registry.module(at.ty)?;
+                let module = self.own(&instance, file)?;
                 let handle = self.lend(&instance, Scope::Getattr)?;
                 let attributes = module.getattr(&handle, &file.path)?;
                 Ok(attributes
@@ -149,6 +150,20 @@ impl Operations for VnfsOperations {
 }
 
 impl VnfsOperations {
+    /// The module that answers an own file. A file that was opened under a table that is no more may mean nothing to
+    /// the plugin that serves now, or something else.
+    fn own(&self, instance: &Instance, file: &File) -> Result<Arc<Module>> {
+        let (module, table) = self.registry.served(&instance.ty)?;
+        match table.special(&file.path) {
+            Some(now) if now.kind == file.kind && now.handler == file.handler => Ok(module),
+            _ => {
+                let message =
+                    format!("the module of {instance} has another {} now, or none; open it again", file.path);
+                Err(HostError::ModuleMissing(message).into())
+            }
+        }
+    }
+
     /// A handle for a module's quick calls.
     fn lend<'a>(&'a self, instance: &'a Instance, scope: Scope<'a>) -> Result<Handle<'a>> {
         let directory = spec::directory(&self.root, instance)?;
@@ -168,7 +183,7 @@ impl VnfsOperations {
     /// The text of an own file. A value ends in a newline, and a verb can always be read, so that `grep -R`, `tar` and
     /// `cp -r` pass over it.
     fn read_own(&self, instance: &Instance, file: &File) -> Result<Vec<u8>> {
-        let module = self.registry.module(&instance.ty)?;
+        let module = self.own(instance, file)?;
         let answer = module.read(&self.lend(instance, Scope::Read)?, &file.path);
         match (file.kind, answer) {
             (Kind::Verb, Err(e)) if e.errno() == libc::EOPNOTSUPP => {
@@ -185,7 +200,7 @@ impl VnfsOperations {
     /// A write to an own file. One to a verb has the instance's turn, so it may do what the life cycle does; one that
     /// says nothing is answered here, so that copying or restoring a tree runs nothing.
     fn write_own(&self, instance: &Instance, file: &File, data: &[u8]) -> Result<usize> {
-        let module = self.registry.module(&instance.ty)?;
+        let module = self.own(instance, file)?;
         if file.kind != Kind::Verb {
             let handle = self.lend(instance, Scope::Read)?;
             return module.write(&handle, &file.path, data).map(|()| data.len());

@@ -202,12 +202,12 @@ impl Bed {
     }
 
     fn take_up(directory: &tempfile::TempDir, shared: &Shared, lost: bool) -> VnfsOperations {
-        let mut registry = Registry::of(FakeBox(shared.clone()));
-        if lost {
-            registry.lose("box");
-        }
         let policy = Policy { hosts: vec!["127.0.0.1".into()], ..Policy::default() };
         let root = Root::open(directory.path(), Relocation::None).unwrap();
+        let registry = Registry::of(FakeBox(shared.clone()), &root.private());
+        if lost {
+            registry.lose();
+        }
         VnfsOperations::new(root, registry, Arc::new(shared.clone()), config::Deadlines::default(), policy)
             .unwrap()
     }

@@ -1,11 +1,8 @@
 //! Instances on disk: they appear whole or not at all (built aside, renamed into place), and so they go.
 
-use middlebox_sdk::Kind;
-use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat2};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, fchown};
-use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,6 +13,7 @@ use super::VnfsOperations;
 use super::disk::{io, names, open_dir, remove_directory};
 use super::handle::call_mkdir;
 use super::instance::{self, Instance};
+use super::mend;
 use crate::error::{HostError, HypervisorError, NfioError, Result};
 use crate::fs::operations::Caller;
 use crate::modules::{Module, Table};
@@ -23,15 +21,12 @@ use crate::tree::{self, NF_TYPES};
 
 /// What stands before the name of an instance that is being made or removed; no name of an instance begins so, and
 /// the file system shows none that does.
-const ASIDE: &str = ".aside-";
+pub(super) const ASIDE: &str = ".aside-";
 
 impl VnfsOperations {
     /// Makes an instance that belongs to `caller`.
     pub(super) fn create(&self, at: tree::Instance<'_>, mode: u32, caller: Caller) -> Result<()> {
-        let module = self.registry.module(at.ty)?;
-        let table = self.registry.table(at.ty).cloned().ok_or_else(|| {
-            NfioError::from(HostError::ModuleMissing(format!("type {} has no table of files", at.ty)))
-        })?;
+        let (module, table) = self.registry.served(at.ty)?;
         let parent = self.type_directory(at.ty)?;
         if exists(&parent, Path::new(at.name)) {
             // What is kept of it is not touched.
@@ -46,6 +41,9 @@ impl VnfsOperations {
             // mkdir(2) reports an errno, and there is no last_error to tell more.
             tracing::warn!("{}/{} cannot be made: {}: {e}", at.ty, at.name, e.name());
             self.clear_aside(at.ty, &aside);
+        } else if let Some(now) = self.registry.table(at.ty).filter(|now| !Arc::ptr_eq(now, &table)) {
+            // Another plugin has taken over meanwhile, and whoever mended the type's instances did not see this one.
+            mend::mend(&parent, at, &table, &now);
         }
         made
     }
@@ -90,7 +88,7 @@ impl VnfsOperations {
         let _busy = instance.try_busy()?;
         self.refuse_if_deployed(&instance)?;
         let parent = self.type_directory(at.ty)?;
-        let table = self.registry.table(at.ty).cloned();
+        let table = self.registry.table(at.ty);
         let foreign = |directory: &str| -> Result<()> {
             match first_foreign(parent.as_fd(), directory, table.as_deref())? {
                 None => Ok(()),
@@ -177,26 +175,14 @@ impl VnfsOperations {
         open_dir(self.root.dir(), &Path::new(NF_TYPES).join(ty))
     }
 
-    /// Makes the directory of every served type, clears what a crash left aside, and gives existing instances the
-    /// special files that their type has learnt since.
-    pub(super) fn mend_types(&self) -> Result<()> {
+    /// Clears what a crash left half made or half removed.
+    pub(super) fn clear_aside_all(&self) -> Result<()> {
         let types = open_dir(self.root.dir(), Path::new(NF_TYPES))?;
-        for ty in self.registry.types() {
-            match mkdirat(&types, ty.as_str(), Mode::from_bits_truncate(0o755)) {
-                Ok(()) | Err(Errno::EEXIST) => {}
-                Err(e) => return Err(io(e)),
-            }
-        }
-        let text = |name: OsString| name.into_string().ok();
-        for ty in names(types.as_fd(), Path::new("."))?.into_iter().filter_map(text) {
-            let Ok(parent) = open_dir(types.as_fd(), Path::new(&ty)) else { continue };
-            for name in names(parent.as_fd(), Path::new("."))?.into_iter().filter_map(text) {
+        for ty in texts(types.as_fd(), ".")? {
+            // What is no directory holds nothing.
+            for name in texts(types.as_fd(), &ty).unwrap_or_default() {
                 if name.starts_with(ASIDE) {
                     self.clear_aside(&ty, &name);
-                } else if let Some(table) = self.registry.table(&ty)
-                    && let Err(e) = add_missing(parent.as_fd(), &name, table)
-                {
-                    tracing::warn!("{ty}/{name} does not get all files of its type: {e}");
                 }
             }
         }
@@ -220,11 +206,16 @@ impl VnfsOperations {
     }
 }
 
+/// Names in a directory that are text.
+pub(super) fn texts(parent: BorrowedFd<'_>, path: &str) -> Result<Vec<String>> {
+    Ok(names(parent, Path::new(path))?.into_iter().filter_map(|name| name.into_string().ok()).collect())
+}
+
 fn unused_name() -> String {
     format!("{ASIDE}{}", uuid::Uuid::new_v4())
 }
 
-fn exists(parent: impl AsFd, path: &Path) -> bool {
+pub(super) fn exists(parent: impl AsFd, path: &Path) -> bool {
     fstatat(parent, path, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
 }
 
@@ -240,7 +231,12 @@ fn create_error(at: tree::Instance<'_>, error: NfioError) -> NfioError {
     }
 }
 
-fn make_directory(parent: BorrowedFd<'_>, path: &str, mode: u32, owner: Caller) -> Result<OwnedFd> {
+pub(super) fn make_directory(
+    parent: BorrowedFd<'_>,
+    path: &str,
+    mode: u32,
+    owner: Caller,
+) -> Result<OwnedFd> {
     mkdirat(parent, path, Mode::S_IRWXU).map_err(io)?;
     let directory = openat(
         parent,
@@ -253,7 +249,13 @@ fn make_directory(parent: BorrowedFd<'_>, path: &str, mode: u32, owner: Caller) 
     Ok(directory)
 }
 
-fn make_file(parent: BorrowedFd<'_>, path: &str, mode: u32, owner: Caller, content: &[u8]) -> Result<()> {
+pub(super) fn make_file(
+    parent: BorrowedFd<'_>,
+    path: &str,
+    mode: u32,
+    owner: Caller,
+    content: &[u8],
+) -> Result<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut file = fs::File::from(openat(parent, path, flags, Mode::S_IRUSR).map_err(io)?);
     file.write_all(content)?;
@@ -263,37 +265,6 @@ fn make_file(parent: BorrowedFd<'_>, path: &str, mode: u32, owner: Caller, conte
 fn give(fd: BorrowedFd<'_>, mode: u32, owner: Caller) -> Result<()> {
     fchown(fd, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid))).map_err(io)?;
     fchmod(fd, Mode::from_bits_truncate(mode)).map_err(io)
-}
-
-/// Makes the placeholders of special files that a newer plugin has, and the directories on the way to them; they belong
-/// to the instance's owner. What the user removed comes back too, which is what a new mount is for.
-fn add_missing(parent: BorrowedFd<'_>, name: &str, table: &Table) -> Result<()> {
-    let Ok(directory) = open_dir(parent, Path::new(name)) else { return Ok(()) };
-    let stat = fstat(&directory).map_err(io)?;
-    let owner = Caller { uid: stat.st_uid, gid: stat.st_gid };
-    // Where a path stands. Anything but a directory on the way to it is the user's, and stays.
-    let place = |path: &Path| {
-        let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        open_dir(directory.as_fd(), above)
-            .ok()
-            .filter(|above| !exists(above, Path::new(&name)))
-            .zip(Some(name))
-    };
-    let special = || table.files().filter(|file| file.kind != Kind::Ordinary);
-    for path in table.directories().map(Path::new) {
-        if special().any(|file| Path::new(&file.path).starts_with(path))
-            && let Some((above, name)) = place(path)
-        {
-            make_directory(above.as_fd(), &name, 0o755, owner)?;
-        }
-    }
-    for file in special() {
-        if let Some((above, name)) = place(Path::new(&file.path)) {
-            make_file(above.as_fd(), &name, file.mode, owner, b"")?;
-        }
-    }
-    Ok(())
 }
 
 /// The first path below `directory` that is not of the skeleton. Without a table (a type that never loaded) anything

@@ -32,6 +32,7 @@ impl VnfsOperations {
             }
             "output" => return read_kept(&instance.private("output")),
             "last_error" => return last_error::read(instance),
+            "log" => return read_kept(&instance.private("log")),
             "status" => self.status(instance)?.to_string(),
             "machine/vm.ip" => self.ip(instance)?,
             "stats/rx_bytes" => self.counters(instance)?.rx_bytes.to_string(),

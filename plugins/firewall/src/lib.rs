@@ -2,31 +2,16 @@
 //!
 //! - **nf_conf** is checked by the guest's own nft and applied in one transaction that replaces the tables that the
 //!   last nf_conf made, and no others. A refused one leaves the running one as it was; nft's words name the lines of
-//!   nf_conf. Empty, it leaves the image's own rules alone.
-//! - `flush ruleset`, as many rulesets begin, means "replace mine": tables of others stay (Docker's name service
-//!   lives in one). A table that others made is refused; nf_conf never changes it.
-//! - `include` reads files of the guest; patterns (`*.nft`) are refused.
-//! - Every drop is made to count: what is inserted for that stands in the live ruleset, not in nf_conf. `rewrite`
-//!   says what, and the one kind of drop that is not counted.
+//!   nf_conf. Empty, it leaves the image's own rules alone. The crate `nft` does this, and tells the rest of it.
 //! - **stats/pkt_drops** is what rules and policies dropped and what interfaces dropped; rules of the image count
 //!   where they have counters. Counters start anew at every configure.
 //! - **stats/rules** is the live ruleset with its counters.
 
 #![forbid(unsafe_code)]
 
-mod configure;
-mod include;
-mod lexer;
-mod nft;
-mod parser;
-mod record;
-mod rewrite;
-mod rule;
-mod stats;
-mod syntax;
-
 use middlebox_sdk::error::ENOENT;
 use middlebox_sdk::{File, Middlebox, NfioError, Result, Type, Vnf};
+use nft::Count;
 
 const DROPS: &str = "stats/pkt_drops";
 const RULES: &str = "stats/rules";
@@ -49,18 +34,17 @@ impl Middlebox for Firewall {
     fn read(&self, vnf: &Vnf<'_>, file: &str) -> Result<Vec<u8>> {
         match file {
             DROPS => {
-                // Terse: without the elements of sets, which may be many and drop nothing.
-                let by_rules = stats::dropped(&nft::list(vnf, &["-t", "list", "ruleset"])?)?;
+                let by_rules = nft::dropped(vnf)?;
                 let by_interfaces = vnf.counters()?.pkt_drops;
                 Ok(format!("{}\n", by_rules.saturating_add(by_interfaces)).into_bytes())
             }
-            RULES => Ok(record::without(&nft::list(vnf, &["list", "ruleset"])?).into_bytes()),
+            RULES => nft::rules(vnf).map(String::into_bytes),
             _ => Err(NfioError::posix(ENOENT, format!("a firewall has no file {file}"))),
         }
     }
 
     fn configure(&self, vnf: &Vnf<'_>, nf_conf: &[u8]) -> Result<()> {
-        configure::configure(vnf, nf_conf)
+        nft::configure(vnf, nf_conf, Count::Drops)
     }
 }
 

@@ -4,6 +4,9 @@
 //! `configure: panic`. `mkdir` runs before anybody can write that file, so there the instance's name tells it: what
 //! stands before its first dot, as in `panic.a` or `raise-720.b`, with hyphens for blanks.
 //!
+//! Where there is no instance (`nfio plugin check`), and for what comes before one (`construct`, `describe`, `drop`),
+//! the environment variable `NFIO_ODD` tells it in the same words.
+//!
 //! | words | what the function does |
 //! |---|---|
 //! | | succeeds; a read answers a short text |
@@ -11,33 +14,64 @@
 //! | `errno N` | fails with that errno, possible or not |
 //! | `raise CODE` | fails with the class of that code |
 //! | `reply BYTES` | a read answers that many bytes, others fail with a sentence of that many |
+//! | `hang` | never comes back |
 //! | `wait` | comes back once the instance has an ordinary file `go` |
 //! | `wait-fail` | the same, and fails |
 //! | `outstay` | asks for a file again and again until its handle is worth nothing, then logs what all else answers |
+//! | `crash` | writes where no memory is: SIGSEGV |
+//! | `crash-in-nfio` | the same, but not in the process in which nfio tries a plugin first |
+//! | `abort` | calls abort(3) |
+//! | `exit` | ends the process with 0 |
+//! | `overflow` | recurses until its stack is full |
+//! | `hang` | never comes back |
+//! | `garble` | fails with a message that is not UTF-8 |
+//! | `bytes` | a read answers bytes that are not UTF-8 |
+//! | `refuse` | fails with EOPNOTSUPP |
 //! | `try` | asks for everything that a handle can, and writes the answers to the ordinary file `heard` |
 //! | `env NAME VALUE` | sets a variable of the guest |
 //! | `command WORDS` | sets the guest's command |
 //! | `do OPERATION` | one operation of the driver: `deploy start restart stop pause unpause destroy destroy-force` |
 //!
-//! Own files: `odd/value` (rw), `odd/sized`, `odd/log`, and the verb `poke`.
+//! Own files: `odd/value` (rw), `odd/sized`, `odd/log`, and the verb `poke`. `odd/build` tells, without a look at `say`,
+//! which build answers: a suite makes others of this one by changing the digits of `BUILD` in its bytes.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
-use middlebox_sdk::error::EIO;
+use middlebox_sdk::error::{EIO, EOPNOTSUPP};
 use middlebox_sdk::{Attributes, File, Level, Middlebox, NfioError, Result, Type, Vnf, export_middlebox};
+use std::hint::black_box;
 use std::thread;
 use std::time::Duration;
+
+/// Names the build.
+static BUILD: &str = "the build of odd that is number 0000";
 
 /// The type.
 struct Odd;
 
+impl Odd {
+    fn construct() -> Self {
+        // Only its misbehaviour matters.
+        let _ = misbehave(&told("construct"));
+        Self
+    }
+}
+
+impl Drop for Odd {
+    fn drop(&mut self) {
+        let _ = misbehave(&told("drop"));
+    }
+}
+
 impl Middlebox for Odd {
     fn describe(&self) -> Type {
+        let _ = misbehave(&told("describe"));
         Type::new("odd", env!("CARGO_PKG_VERSION"))
             .file(File::ordinary("say"))
             .file(File::value("odd/value").mode(0o644))
             .file(File::value("odd/sized").sized())
             .file(File::log("odd/log"))
+            .file(File::value("odd/build"))
             .file(File::verb("poke"))
             .capability("NET_ADMIN")
             .sysctl("net.ipv4.ip_forward", "1")
@@ -46,15 +80,19 @@ impl Middlebox for Odd {
     fn mkdir(&self, vnf: &Vnf<'_>) -> Result<()> {
         let name = vnf.name()?;
         let words = name.split('.').next().unwrap_or_default().replacen('-', " ", 1);
-        act(vnf, &words).map(drop)
+        act(vnf, &words).and(act(vnf, &told("mkdir"))).map(drop)
     }
 
     fn getattr(&self, vnf: &Vnf<'_>, _: &str) -> Result<Attributes> {
         said(vnf, "getattr").map(|text| Attributes::new().length(text.len() as u64))
     }
 
-    fn read(&self, vnf: &Vnf<'_>, _: &str) -> Result<Vec<u8>> {
-        said(vnf, "read")
+    fn read(&self, vnf: &Vnf<'_>, file: &str) -> Result<Vec<u8>> {
+        match file {
+            // Out of the compiler's sight, so that the text is in the file as it stands here.
+            "odd/build" => Ok(black_box(BUILD).into()),
+            _ => said(vnf, "read"),
+        }
     }
 
     fn write(&self, vnf: &Vnf<'_>, _: &str, _: &[u8]) -> Result<()> {
@@ -70,24 +108,82 @@ impl Middlebox for Odd {
     }
 }
 
-export_middlebox!(Odd);
+export_middlebox!(Odd::construct());
 
 /// Does what `say` tells of this function.
 fn said(vnf: &Vnf<'_>, function: &str) -> Result<Vec<u8>> {
     let text = String::from_utf8_lossy(&vnf.read_file("say")?).into_owned();
-    let line = text.lines().find_map(|line| line.strip_prefix(function)?.strip_prefix(": "));
-    act(vnf, line.unwrap_or_default())
+    match words_for(function, &text) {
+        Some(words) => act(vnf, words),
+        None => act(vnf, &told(function)),
+    }
+}
+
+/// What the environment tells of a function.
+fn told(function: &str) -> String {
+    let text = std::env::var("NFIO_ODD").unwrap_or_default();
+    words_for(function, &text).unwrap_or_default().to_owned()
+}
+
+fn words_for<'a>(function: &str, text: &'a str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(function)?.strip_prefix(": "))
+}
+
+/// Does what needs no instance; None: something else is meant.
+fn misbehave(words: &str) -> Option<Result<Vec<u8>>> {
+    match words {
+        "panic" => panic!("as it was told"),
+        "crash" => crash(),
+        "crash-in-nfio" => match std::fs::read_to_string("/proc/self/comm").as_deref() {
+            Ok("nfio-module\n") => None,
+            _ => crash(),
+        },
+        "abort" => std::process::abort(),
+        "exit" => std::process::exit(0),
+        "overflow" => Some(Ok(vec![recurse(0); 1])),
+        "hang" => loop {
+            thread::park();
+        },
+        "garble" => Some(Err(NfioError::posix(EIO, garbled()))),
+        "bytes" => Some(Ok(vec![0xff, 0xfe])),
+        "refuse" => Some(Err(NfioError::posix(EOPNOTSUPP, "as it was told"))),
+        _ => None,
+    }
+}
+
+#[allow(unsafe_code)]
+fn crash() -> ! {
+    // SAFETY: none. There is no memory at this address, and that is the purpose.
+    unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(1) };
+    unreachable!("there is memory at address 8");
+}
+
+#[allow(unsafe_code)]
+fn garbled() -> String {
+    // SAFETY: none. nfio has to find out; here nothing looks at it as text.
+    unsafe { String::from_utf8_unchecked(b"as it was \xff\xfe told".to_vec()) }
+}
+
+#[allow(unconditional_recursion)]
+fn recurse(depth: u8) -> u8 {
+    let room = std::hint::black_box([depth; 1024]);
+    recurse(depth.wrapping_add(1)).wrapping_add(std::hint::black_box(room)[7])
 }
 
 fn act(vnf: &Vnf<'_>, words: &str) -> Result<Vec<u8>> {
+    if let Some(outcome) = misbehave(words) {
+        return outcome;
+    }
     let (word, rest) = words.split_once(' ').unwrap_or((words, ""));
     let number = || rest.parse().map_err(|_| NfioError::posix(EIO, format!("{words}: no number")));
     match word {
-        "panic" => panic!("as it was told"),
         // Not by `posix`, which would make it a possible one.
         "errno" => Err(NfioError::Posix { errno: number()?, message: "as it was told".into() }),
         "raise" => Err(NfioError::from_code(number()?, EIO, "as it was told".into())),
         "reply" => Ok(vec![b'x'; number()? as usize]),
+        "hang" => loop {
+            thread::sleep(Duration::from_secs(1));
+        },
         "wait" => await_go(vnf),
         "wait-fail" => await_go(vnf).and_then(|_| Err(NfioError::posix(EIO, "as it was told"))),
         "outstay" => outstay(vnf),
@@ -160,6 +256,7 @@ fn answers(vnf: &Vnf<'_>) -> String {
     note("write_file", vnf.write_file("heard", b"x"));
     note("value status", vnf.value("status").map(drop));
     note("value rx_bytes", vnf.value("stats/rx_bytes").map(drop));
+    note("guest_log", vnf.guest_log().map(drop));
     note("guest_status", vnf.guest_status().map(drop));
     note("get_id", vnf.get_id().map(drop));
     note("get_ip", vnf.get_ip().map(drop));

@@ -30,7 +30,7 @@ fn all(engine: &Engine, place: &Place, name: &str) {
 }
 
 fn whole(engine: &Engine, mounted: &Mounted, function: &Function, name: &str) {
-    let vnf = mounted.make(function.ty, name, function.image);
+    let vnf = mounted.of_image(function.ty, name, function.image);
     assert_eq!(vnf.status(), "undeployed");
     assert!(listed(engine, mounted).is_empty());
     vnf.act("activate");

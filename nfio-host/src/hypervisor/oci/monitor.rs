@@ -165,11 +165,14 @@ fn start(dir: &GuestDir, deployed: Deployed, prepared: &Prepared, cgroup: &Cgrou
     // Only the guest's end is left: the pipe ends with it.
     drop(report);
     let init = created(&container)?;
-    dir.write_running(&Running {
+    let mut running = Running {
         init: Identity::of(init.pid())?,
         monitor: Identity::of(std::process::id() as i32)?,
         address: address.to_string(),
-    })?;
+        started: false,
+    };
+    // Before it is whole, so that whoever finds it half-made can clear it away.
+    dir.write_running(&running)?;
     let netns = File::open(format!("/proc/{}/ns/net", init.pid()))?;
     let sysctls = Sysctls::of(spec)?;
     // Before there is an interface: a new namespace takes the host's forwarding over.
@@ -185,6 +188,8 @@ fn start(dir: &GuestDir, deployed: Deployed, prepared: &Prepared, cgroup: &Cgrou
     if !why.is_empty() {
         return Err(start_error(format!("{}: {why}", spec.name)));
     }
+    running.started = true;
+    dir.write_running(&running)?;
     Ok(Guest { deployed, init, address, netns, output, log, log_lost: false })
 }
 

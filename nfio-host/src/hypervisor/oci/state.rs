@@ -55,6 +55,8 @@ pub(super) struct Running {
     pub(super) init: Identity,
     pub(super) monitor: Identity,
     pub(super) address: String,
+    /// Its program runs. Before that it is being made: it can be neither asked nor configured yet.
+    pub(super) started: bool,
 }
 
 /// How a guest ended.
@@ -139,11 +141,11 @@ impl GuestDir {
         lock.ok_or_else(|| io::Error::other(format!("its monitor is still at work after {seconds} s")))
     }
 
-    /// The guest's first process, if it runs.
+    /// The guest's first process, if its program runs.
     pub(super) fn hold_init(&self) -> io::Result<Option<Held>> {
         match self.running()? {
-            Some(running) => running.init.hold(),
-            None => Ok(None),
+            Some(running) if running.started => running.init.hold(),
+            _ => Ok(None),
         }
     }
 }

@@ -4,6 +4,8 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 use crate::vnf::bed::{A, Bed, myself};
+use middlebox_sdk::File;
+use std::ffi::OsString;
 
 const B: tree::Instance<'static> = tree::Instance { name: "b", ..A };
 
@@ -145,4 +147,41 @@ fn nothing_is_made_through_a_users_link() {
     let bed = bed.mount_again(false);
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
     assert!(bed.path("do").exists());
+}
+
+/// The type `box` of a newer plugin: it has learnt `more/news` and forgotten `do` and `stats/seen`.
+struct NewerBox;
+
+impl middlebox_sdk::Middlebox for NewerBox {
+    fn describe(&self) -> middlebox_sdk::Type {
+        middlebox_sdk::Type::new("box", "2").file(File::value("more/news"))
+    }
+}
+
+#[test]
+fn instances_follow_a_newer_plugin_and_what_a_user_wrote_stays() {
+    use crate::fs::operations::Operations;
+    let bed = Bed::new();
+    fs::write(bed.path("stats/seen"), "a user's, by now").unwrap();
+    let seen = bed.vnfs.special("box", "stats/seen").unwrap();
+    bed.vnfs.registry.exchange(NewerBox);
+    bed.vnfs.mend_types().unwrap();
+    assert!(bed.path("more/news").exists() && !bed.path("do").exists());
+    assert!(bed.path("stats/seen").exists() && bed.vnfs.special("box", "stats/seen").is_none());
+    assert_eq!(bed.vnfs.read(A, &seen).unwrap_err().errno(), libc::ENOPKG, "opened before");
+    fs::remove_file(bed.path("stats/seen")).unwrap();
+    bed.vnfs.remove(A).unwrap();
+}
+
+#[test]
+fn what_a_newer_plugin_has_forgotten_is_not_removed_through_a_users_link() {
+    let bed = Bed::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::write(elsewhere.path().join("seen"), "").unwrap();
+    fs::remove_dir_all(bed.path("stats")).unwrap();
+    symlink(elsewhere.path(), bed.path("stats")).unwrap();
+    bed.vnfs.registry.exchange(NewerBox);
+    bed.vnfs.mend_types().unwrap();
+    assert!(elsewhere.path().join("seen").exists());
+    assert!(bed.path("more/news").exists());
 }

@@ -1,12 +1,11 @@
 //! The type against the real nft, in network namespaces of its own.
 
 mod corpus;
-mod netns;
 
 use firewall::Firewall;
 use middlebox_sdk::testing::Guest;
 use middlebox_sdk::{Counters, Middlebox, NfioError, Output};
-use netns::Netns;
+use nft::testbed::Netns;
 
 fn drops(netns: &std::sync::Arc<Netns>) -> u64 {
     let text = Firewall.read(&netns.guest().vnf(), "stats/pkt_drops").unwrap();

@@ -1,5 +1,10 @@
-//! Makes every drop of a ruleset count: nft counts only where a `counter` stands.
+//! Makes a ruleset count what its type wants to know: nft counts only where a `counter` stands.
 //!
+//! Translations: a rule that ends in `masquerade`, `snat`, `dnat` or `redirect` without a counter of its own gets one
+//! right before that. Where the new address comes from a map, what the map does not hold is counted too: nft takes
+//! no counter between the two.
+//!
+//! Drops:
 //! - A rule that ends in `drop` or `reject` without a counter of its own gets one right before its verdict.
 //! - A verdict map cannot count (nft takes counters for elements of sets, not of verdict maps), so `: drop` becomes
 //!   `: goto nfio_drop`, a chain of the same table that counts and drops.
@@ -12,6 +17,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::count::Count;
 use crate::rule::Counted;
 use crate::syntax::{Chain, Item, Table, of_family};
 
@@ -66,7 +72,22 @@ fn flushes(items: &[Item<'_>]) -> Vec<Edit> {
 }
 
 /// `text` with counters, and with what [`without_flush`] does.
-pub(crate) fn with_counters(text: &str, items: &[Item<'_>]) -> String {
+pub(crate) fn with_counters(text: &str, items: &[Item<'_>], count: Count) -> String {
+    match count {
+        Count::Drops => with_drops_counted(text, items),
+        Count::Translations => {
+            let rules =
+                items.iter().filter_map(|item| if let Item::Rule(rule) = item { Some(rule) } else { None });
+            let bare =
+                rules.filter_map(|rule| rule.verdict(count)).filter(|verdict| verdict.counted == Counted::No);
+            let mut edits = flushes(items);
+            edits.extend(bare.map(|verdict| Edit::insert(verdict.at, "counter ")));
+            apply(text, edits)
+        }
+    }
+}
+
+fn with_drops_counted(text: &str, items: &[Item<'_>]) -> String {
     let dropping = policies(items);
     let in_define = items.iter().any(|item| matches!(item, Item::DropElement { table: None, .. }));
     let mapping: BTreeSet<&Table> = items
@@ -100,7 +121,7 @@ pub(crate) fn with_counters(text: &str, items: &[Item<'_>]) -> String {
                 if rule.comment() == POLICY_COMMENT {
                     counted.insert(&rule.chain);
                 }
-                if let Some(verdict) = rule.verdict()
+                if let Some(verdict) = rule.verdict(Count::Drops)
                     && verdict.counted == Counted::No
                     && (verdict.word != "return" || (!rule.nested && dropping.contains(&rule.chain)))
                 {
@@ -143,7 +164,16 @@ mod tests {
     use crate::syntax::parse;
 
     fn rewritten(text: &str) -> String {
-        with_counters(text, &parse(text).unwrap())
+        with_counters(text, &parse(text).unwrap(), Count::Drops)
+    }
+
+    #[test]
+    fn a_bare_translation_gets_a_counter_and_a_drop_is_left_alone() {
+        let text = "flush ruleset\ntable inet t { chain c { masquerade; counter dnat ip to 1.2.3.4; jump { redirect; }; \
+                    ct status dnat drop; }; }\nadd rule t c snat to 1.2.3.4 comment \"dnat\"";
+        let with = "\ntable inet t { chain c { counter masquerade; counter dnat ip to 1.2.3.4; jump { counter redirect; }; \
+                    ct status dnat drop; }; }\nadd rule t c counter snat to 1.2.3.4 comment \"dnat\"";
+        assert_eq!(with_counters(text, &parse(text).unwrap(), Count::Translations), with);
     }
 
     #[test]

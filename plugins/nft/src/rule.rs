@@ -1,5 +1,6 @@
-//! Judges one rule: does it drop, and is what it drops counted?
+//! Judges one rule: does it drop or translate, and is what it does so counted?
 
+use crate::count::Count;
 use crate::lexer::{Kind, Token};
 use crate::syntax::Rule;
 
@@ -15,7 +16,7 @@ pub(crate) enum Counted {
 /// A rule's verdict and its counter.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Verdict<'a> {
-    /// `drop`, `reject` or `return`.
+    /// One of the words of what is to be counted: `drop`, `masquerade` …
     pub(crate) word: &'a str,
     /// The byte that it begins at.
     pub(crate) at: usize,
@@ -23,9 +24,13 @@ pub(crate) struct Verdict<'a> {
 }
 
 impl<'a> Rule<'a> {
-    /// The verdict, where it is one that may end in a dropped packet.
-    pub(crate) fn verdict(&self) -> Option<Verdict<'a>> {
-        let place = self.tokens.iter().position(|t| t.is("drop") || t.is("reject") || t.is("return"))?;
+    /// The verdict, where it is one of those to be counted.
+    pub(crate) fn verdict(&self, count: Count) -> Option<Verdict<'a>> {
+        let place = (0..self.tokens.len()).find(|place| {
+            let before = place.checked_sub(1).map(|before| self.tokens[before]);
+            count.words().iter().any(|word| self.tokens[*place].is(word))
+                && !before.is_some_and(expects_value)
+        })?;
         let Token { text: word, at, .. } = self.tokens[place];
         Some(Verdict { word, at, counted: counter(&self.tokens[..place]) })
     }
@@ -43,6 +48,13 @@ impl<'a> Rule<'a> {
         let place = self.tokens.iter().position(|token| token.is("counter"));
         place.map_or(0, |place| state(&self.tokens[place + 1..]).0)
     }
+}
+
+/// Whether what follows is a value, which may be a verdict's word: `ct status snat,dnat`, `icmp type redirect`.
+fn expects_value(before: Token<'_>) -> bool {
+    before.is("status")
+        || before.is("type")
+        || (before.kind == Kind::Sign && matches!(before.text, "," | "=" | "!" | "|" | "&" | "^" | "("))
 }
 
 /// The last nameless counter of `before`, if nothing between it and the end chooses among packets. A named one is
@@ -93,10 +105,14 @@ mod tests {
     use crate::syntax::{Item, parse};
 
     fn judged(rule: &str) -> Option<(String, Counted)> {
+        judged_for(Count::Drops, rule)
+    }
+
+    fn judged_for(count: Count, rule: &str) -> Option<(String, Counted)> {
         let text = format!("add rule t c {rule}");
         let items = parse(&text).unwrap();
         let Some(Item::Rule(rule)) = items.last() else { panic!("{items:?}") };
-        rule.verdict().map(|verdict| (verdict.word.into(), verdict.counted))
+        rule.verdict(count).map(|verdict| (verdict.word.into(), verdict.counted))
     }
 
     #[test]
@@ -132,6 +148,27 @@ mod tests {
             "jump { drop; }",
         ] {
             assert_eq!(judged(rule), None, "{rule}");
+        }
+    }
+
+    #[test]
+    fn a_translation_is_told_from_a_value_of_the_same_word() {
+        use Counted::{No, Packets};
+        for (rule, word, counted) in [
+            ("masquerade", "masquerade", No),
+            ("ct status dnat masquerade random", "masquerade", No),
+            ("ct status snat,dnat counter dnat to 1.2.3.4", "dnat", Packets(0)),
+            ("ct status & (snat|dnat) == 0 snat to 1.2.3.4", "snat", No),
+            ("tcp flags & (fin|syn) == (fin|syn) redirect to :80", "redirect", No),
+            ("ip6 saddr fe80:: counter packets 3 bytes 4 masquerade", "masquerade", Packets(3)),
+            ("tcp dport 80 dnat ip to 1.2.3.4:80", "dnat", No),
+        ] {
+            assert_eq!(judged_for(Count::Translations, rule), Some((word.into(), counted)), "{rule}");
+        }
+        for rule in
+            ["ct status dnat accept", "icmp type redirect drop", "icmp type != redirect accept", "drop"]
+        {
+            assert_eq!(judged_for(Count::Translations, rule), None, "{rule}");
         }
     }
 }

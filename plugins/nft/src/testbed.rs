@@ -1,4 +1,5 @@
-//! A guest whose commands run for real, in a network namespace of its own that is gone when the test ends.
+//! For tests of types: a guest whose commands run for real, in a network namespace of its own that is gone when the
+//! test ends. All of it panics where the machine cannot do it.
 
 use middlebox_sdk::Output;
 use middlebox_sdk::testing::{Command as GuestCommand, Guest};
@@ -8,13 +9,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 /// A network namespace, held by a process that ends with it.
-pub(crate) struct Netns {
+pub struct Netns {
     holder: Child,
 }
 
 impl Netns {
     /// A fresh one, with lo up.
-    pub(crate) fn new() -> Arc<Self> {
+    pub fn new() -> Arc<Self> {
         for tool in ["unshare", "nsenter", "nft", "ip", "bash"] {
             let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).output().unwrap();
             assert!(
@@ -35,7 +36,7 @@ impl Netns {
     }
 
     /// Runs a command in it.
-    pub(crate) fn run(&self, argv: &[&str], stdin: &[u8]) -> Output {
+    pub fn run(&self, argv: &[&str], stdin: &[u8]) -> Output {
         let mut child = Command::new("nsenter")
             .arg(format!("--net=/proc/{}/ns/net", self.holder.id()))
             .arg("--")
@@ -56,28 +57,28 @@ impl Netns {
     }
 
     /// Runs nft in it and answers what it printed; it must succeed.
-    pub(crate) fn nft(&self, args: &[&str], stdin: &str) -> String {
+    pub fn nft(&self, args: &[&str], stdin: &str) -> String {
         let output = self.run(&[&["nft"], args].concat(), stdin.as_bytes());
         assert_eq!(output.exit_code, 0, "nft {args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// The live ruleset.
-    pub(crate) fn rules(&self) -> String {
+    pub fn rules(&self) -> String {
         self.nft(&["list", "ruleset"], "")
     }
 
     /// Sends `count` datagrams to a port of lo.
-    pub(crate) fn send(&self, port: u16, count: u32) {
+    pub fn send(&self, port: u16, count: u32) {
         let script =
             format!("for i in $(seq {count}); do echo x > /dev/udp/127.0.0.1/{port}; done 2>/dev/null");
         self.run(&["bash", "-c", &script], b"");
     }
 
     /// A guest whose commands run here.
-    pub(crate) fn guest(self: &Arc<Self>) -> Guest {
+    pub fn guest(self: &Arc<Self>) -> Guest {
         let netns = Arc::clone(self);
-        Guest::new("firewall", "fw-a").on_execute(move |command: &GuestCommand| {
+        Guest::new("nft", "a").on_execute(move |command: &GuestCommand| {
             let argv: Vec<&str> = command.argv.iter().map(String::as_str).collect();
             netns.run(&argv, &command.stdin)
         })

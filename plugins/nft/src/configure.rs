@@ -2,6 +2,7 @@
 
 use middlebox_sdk::{Level, NfioError, Result, Vnf};
 
+use crate::count::Count;
 use crate::lexer::line_of;
 use crate::record::{self, Live, RECORD};
 use crate::syntax::{Item, Table, made, parse};
@@ -10,7 +11,12 @@ use crate::{include, nft, rewrite};
 /// Lists all tables with their chains, but no rules and no elements: short, however long the ruleset.
 const TABLES: &[&str] = &["list", "chains"];
 
-pub(crate) fn configure(vnf: &Vnf<'_>, nf_conf: &[u8]) -> Result<()> {
+/// Gives `nf_conf`, an nft ruleset, to the guest, with counters for what is to be counted.
+///
+/// # Errors
+/// VNFConfigurationError where nf_conf is refused; the guest's rules are then as they were. Otherwise what the guest
+/// or its nft could not do.
+pub fn configure(vnf: &Vnf<'_>, nf_conf: &[u8], count: Count) -> Result<()> {
     let text = text(nf_conf)?;
     if text.trim().is_empty() {
         return take_away(vnf);
@@ -35,12 +41,12 @@ pub(crate) fn configure(vnf: &Vnf<'_>, nf_conf: &[u8]) -> Result<()> {
     refused(&items, |_| "a file that nf_conf includes".into())?;
     foreign(&items, &live)?;
     let record = record::entry(&made(&items));
-    let counting = rewrite::with_counters(&whole, &items);
+    let counting = rewrite::with_counters(&whole, &items, count);
     nft::give(vnf, false, &deletion, &format!("{counting}{record}")).or_else(|error| {
         // A ruleset that nft takes must not fail for the sake of counting.
         vnf.log(
             Level::Warn,
-            &format!("nft does not take nf_conf with counters, so drops go uncounted: {error}"),
+            &format!("nft does not take nf_conf with counters, so {} go uncounted: {error}", count.plural()),
         );
         nft::give(vnf, false, &deletion, &format!("{plain}{record}"))
     })
@@ -93,9 +99,9 @@ fn foreign(items: &[Item<'_>], live: &Live) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use crate::Firewall;
+    use crate::{Count, configure, dropped, rules};
     use middlebox_sdk::testing::{Command, Guest};
-    use middlebox_sdk::{Level, Middlebox, Output};
+    use middlebox_sdk::{Level, Output};
 
     fn stdins(guest: &Guest) -> Vec<String> {
         guest.commands().iter().map(|c| String::from_utf8(c.stdin.clone()).unwrap()).collect()
@@ -112,7 +118,7 @@ mod tests {
             let list = command.argv == ["nft", "list", "chains"];
             Output { stdout: if list { listing.into() } else { Vec::new() }, ..Output::default() }
         });
-        Firewall.configure(&guest.vnf(), b"flush ruleset\ntable t { chain c { drop; }; }\n").unwrap();
+        configure(&guest.vnf(), b"flush ruleset\ntable t { chain c { drop; }; }\n", Count::Drops).unwrap();
         let gone = "delete table inet old\ndelete table ip nfio_nf_conf\n";
         assert_eq!(guest.commands()[1].argv, ["nft", "-c", "-f", "-"]);
         assert_eq!(guest.commands()[2].argv, ["nft", "-f", "-"]);
@@ -133,7 +139,7 @@ mod tests {
             let counts = String::from_utf8_lossy(&command.stdin).contains("counter");
             if counts { failing(1, "no counters today") } else { Output::default() }
         });
-        Firewall.configure(&guest.vnf(), b"table t { chain c { drop; }; }").unwrap();
+        configure(&guest.vnf(), b"table t { chain c { drop; }; }", Count::Drops).unwrap();
         assert!(stdins(&guest).last().unwrap().starts_with("table t { chain c { drop; }; }"));
         let (level, line) = &guest.log_lines()[0];
         assert!(*level == Level::Warn && line.contains("no counters today"), "{line}");
@@ -142,22 +148,21 @@ mod tests {
     #[test]
     fn an_image_without_nft_is_told_so_and_is_fine_while_nf_conf_is_empty() {
         let guest = Guest::new("firewall", "fw-a").on_execute(|_| failing(127, "nft: not found"));
-        let error = Firewall.configure(&guest.vnf(), b"table t { }").unwrap_err();
+        let error = configure(&guest.vnf(), b"table t { }", Count::Drops).unwrap_err();
         assert_eq!(error.code(), 703);
         assert!(error.to_string().contains("install nftables"), "{error}");
-        assert_eq!(Firewall.read(&guest.vnf(), "stats/rules").unwrap_err().code(), 703);
-        Firewall.configure(&guest.vnf(), b"").unwrap();
+        assert_eq!(rules(&guest.vnf()).unwrap_err().code(), 703);
+        configure(&guest.vnf(), b"", Count::Drops).unwrap();
     }
 
     #[test]
     fn errors_of_the_guest_pass_unchanged() {
         for (status, code) in [("undeployed", 702), ("exited", 716), ("paused", 716)] {
             let guest = Guest::new("firewall", "fw-a").with_status(status);
-            for file in ["stats/pkt_drops", "stats/rules"] {
-                assert_eq!(Firewall.read(&guest.vnf(), file).unwrap_err().code(), code, "{status} {file}");
-            }
-            assert_eq!(Firewall.configure(&guest.vnf(), b"table t { }").unwrap_err().code(), code);
-            assert_eq!(Firewall.configure(&guest.vnf(), b"").unwrap_err().code(), code);
+            assert_eq!(dropped(&guest.vnf()).unwrap_err().code(), code, "{status}");
+            assert_eq!(rules(&guest.vnf()).unwrap_err().code(), code, "{status}");
+            assert_eq!(configure(&guest.vnf(), b"table t { }", Count::Drops).unwrap_err().code(), code);
+            assert_eq!(configure(&guest.vnf(), b"", Count::Drops).unwrap_err().code(), code);
         }
     }
 
@@ -165,7 +170,7 @@ mod tests {
     fn a_failure_of_nft_itself_is_no_fault_of_nf_conf() {
         let guest = Guest::new("firewall", "fw-a").on_execute(|_| failing(1, "Operation not permitted"));
         for nf_conf in ["", "table t { }"] {
-            let error = Firewall.configure(&guest.vnf(), nf_conf.as_bytes()).unwrap_err();
+            let error = configure(&guest.vnf(), nf_conf.as_bytes(), Count::Drops).unwrap_err();
             assert_eq!(error.code(), 703);
             assert!(error.to_string().contains("Operation not permitted"));
         }

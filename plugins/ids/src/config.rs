@@ -1,0 +1,89 @@
+//! What stands in the guest: paths, Suricata's configuration, the guest's first process.
+
+/// Suricata's configuration: the image's, and over it what nfio needs.
+pub(crate) const YAML: &str = "/etc/suricata/nfio/suricata.yaml";
+/// The rules of nf_conf that are in force.
+pub(crate) const RULES: &str = "/etc/suricata/nfio/nf_conf.rules";
+/// Those that are to come: what `configure` judges.
+pub(crate) const NEW_RULES: &str = "/etc/suricata/nfio/nf_conf.rules.new";
+/// The configuration to come.
+pub(crate) const NEW_YAML: &str = "/etc/suricata/nfio/suricata.yaml.new";
+/// Where Suricata takes orders.
+pub(crate) const SOCKET: &str = "/run/suricata/nfio.socket";
+/// Suricata's own lines since its start.
+pub(crate) const ENGINE_LOG: &str = "/run/suricata/nfio.log";
+/// There once `configure` has succeeded since Suricata's start.
+pub(crate) const CONFIGURED: &str = "/run/suricata/nfio.configured";
+
+/// The guest's first process: takes away what an earlier run left, finds the interfaces and becomes Suricata. Of an
+/// interface's flags (netdevice(7)) 1 is IFF_UP and 8 IFF_LOOPBACK.
+pub(crate) const LAUNCHER: &str = r#"mkdir -p /run/suricata
+rm -f /run/suricata/nfio.*
+for interface in /sys/class/net/*; do
+    read -r flags < "$interface/flags"
+    if [ $((flags & 9)) -eq 1 ]; then set -- "$@" "--af-packet=${interface##*/}"; fi
+done
+if [ $# -eq 0 ]; then echo "no network interface is up: there is nothing to watch" >&2; exit 1; fi
+exec suricata -c /etc/suricata/nfio/suricata.yaml "$@""#;
+
+/// What stands over the image's configuration. EVE writes alerts alone, and to stdout: nfio keeps that, below a cap.
+const OVER_THE_IMAGES: &str = "%YAML 1.1
+---
+include: /etc/suricata/suricata.yaml
+outputs:
+  - eve-log:
+      enabled: yes
+      filetype: regular
+      filename: /dev/stdout
+      types: [alert]
+logging:
+  default-log-level: notice
+  outputs:
+    - console:
+        enabled: yes
+    - file:
+        enabled: yes
+        filename: /run/suricata/nfio.log
+# How often Suricata sums up what stats/alerts tells, in seconds.
+stats:
+  enabled: yes
+  interval: 1
+unix-command:
+  enabled: yes
+  filename: /run/suricata/nfio.socket
+";
+
+/// Suricata's configuration with the rules of `nf_conf`, or with the image's where that is empty.
+pub(crate) fn yaml(nf_conf: &[u8]) -> String {
+    if is_empty(nf_conf) {
+        return OVER_THE_IMAGES.into();
+    }
+    format!("{OVER_THE_IMAGES}rule-files: [{RULES}]\n")
+}
+
+/// Whether nf_conf says nothing.
+pub(crate) fn is_empty(nf_conf: &[u8]) -> bool {
+    nf_conf.trim_ascii().is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_texts_name_the_same_paths() {
+        for path in [SOCKET, ENGINE_LOG] {
+            assert!(OVER_THE_IMAGES.contains(&format!("filename: {path}\n")), "{path}");
+        }
+        for path in [SOCKET, ENGINE_LOG, CONFIGURED] {
+            assert!(path.starts_with("/run/suricata/nfio."), "the launcher takes {path} away");
+        }
+        assert!(LAUNCHER.contains(&format!("-c {YAML} ")));
+    }
+
+    #[test]
+    fn an_empty_nf_conf_leaves_the_images_rules_in_force() {
+        assert!(!yaml(b" \n").contains("rule-files"));
+        assert!(yaml(b"alert ip any any -> any any (sid:1;)").contains(&format!("rule-files: [{RULES}]")));
+    }
+}
