@@ -29,10 +29,10 @@ pub struct Options {
     pub config: String,
     /// Where ROOT is made; None: below `/run`.
     pub root: Option<PathBuf>,
-    /// Where the guests live.
-    pub place: Place,
     /// The nfio that mounts; None: the built one.
     pub nfio: Option<PathBuf>,
+    /// Where the guests live.
+    pub place: Place,
 }
 
 /// A mount of its own ROOT and its own module_root.

@@ -146,23 +146,6 @@ fn a_bridge_that_a_killed_monitor_left_half_made_is_finished_and_a_strangers_is_
 }
 
 #[test]
-fn a_guest_that_does_not_heed_sigterm_is_killed_at_its_timeout() {
-    let (bed, _one) = bed();
-    let deaf = "stop_timeout = 1\ncommand = [\"sh\", \"-c\", \"trap : TERM; while :; do sleep 0.1; done\"]";
-    let guest = bed.up(&bed.spec(deaf));
-    until("it has set its trap", || {
-        bed.sh(&guest, "grep SigCgt /proc/1/status | grep -vq 0000000000000000").exit_code == 0
-    });
-    let begin = Instant::now();
-    bed.oci.stop(&guest).unwrap();
-    let took = begin.elapsed();
-    assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(3), "{took:?}");
-    bed.oci.restart(&guest, &Prepared::default()).unwrap();
-    assert_eq!(bed.status(&guest), Status::Running);
-    bed.oci.destroy(&guest, true).unwrap();
-}
-
-#[test]
 fn after_a_reboot_or_a_reused_pid_a_guest_has_exited_and_nobody_else_is_touched() {
     let (bed, _one) = bed();
     let mut bystander = Command::new("sleep").arg("1000").spawn().unwrap();

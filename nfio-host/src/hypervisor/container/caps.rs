@@ -95,11 +95,10 @@ pub(in crate::hypervisor) fn of(spec: &GuestSpec, held: &Set, devices_guarded: b
 pub(in crate::hypervisor) fn names(list: &[String], place: &str) -> Result<Set> {
     let mut set = Set::new();
     for name in list {
-        let plain = name.to_ascii_uppercase();
-        let plain = plain.strip_prefix("CAP_").unwrap_or(&plain);
+        let plain = plain(name);
         if plain == "ALL" {
             set.extend(ALL);
-        } else if let Some(known) = ALL.iter().find(|known| **known == plain) {
+        } else if let Some(known) = ALL.iter().find(|known| **known == plain.as_str()) {
             set.insert(known);
         } else {
             return Err(NfioError::configuration(format!(
@@ -108,6 +107,16 @@ pub(in crate::hypervisor) fn names(list: &[String], place: &str) -> Result<Set> 
         }
     }
     Ok(set)
+}
+
+/// Whether the list holds `ALL`.
+pub(in crate::hypervisor) fn is_all(list: &[String]) -> bool {
+    list.iter().any(|name| plain(name) == "ALL")
+}
+
+fn plain(name: &str) -> String {
+    let name = name.to_ascii_uppercase();
+    name.strip_prefix("CAP_").map(str::to_owned).unwrap_or(name)
 }
 
 /// What this process can give away: its permitted and bounding sets.

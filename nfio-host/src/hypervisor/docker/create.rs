@@ -152,15 +152,7 @@ pub(super) fn body(spec: &GuestSpec, process: Process, local: bool) -> Result<Co
 
 fn host_config(spec: &GuestSpec, local: bool) -> Result<HostConfig> {
     let boot = &spec.boot;
-    let caps = |list: &[String], place: &str| -> Result<Vec<String>> {
-        Ok(caps::names(list, place)?.into_iter().map(str::to_owned).collect())
-    };
-    let mut add = caps(&spec.needs.capabilities, "the type's needs")?;
-    add.push("NET_ADMIN".into());
-    let drop = caps(&boot.capabilities.drop, "boot.conf: [capabilities] drop")?;
-    // As with Oci: boot.conf's drop takes from what the type needs, its add stands in any case.
-    add.retain(|name| !drop.contains(name));
-    add.extend(caps(&boot.capabilities.add, "boot.conf: [capabilities] add")?);
+    let (add, drop) = capabilities(spec)?;
     let ports = boot.ports.iter().map(|port| {
         let binding = PortBinding { host_ip: None, host_port: Some(port.host.to_string()) };
         (format!("{}/{}", port.guest, port.protocol), Some(vec![binding]))
@@ -197,6 +189,25 @@ fn host_config(spec: &GuestSpec, local: bool) -> Result<HostConfig> {
         }),
         ..HostConfig::default()
     })
+}
+
+/// Capabilities beside the engine's default set, and those taken from it. As with Oci: boot.conf's drop takes from what the
+/// type needs, its add stands in any case.
+fn capabilities(spec: &GuestSpec) -> Result<(Vec<String>, Vec<String>)> {
+    let boot = &spec.boot.capabilities;
+    let needed = caps::names(&spec.needs.capabilities, "the type's needs")?.into_iter().chain(["NET_ADMIN"]);
+    let added = caps::names(&boot.add, "boot.conf: [capabilities] add")?;
+    let dropped = caps::names(&boot.drop, "boot.conf: [capabilities] drop")?;
+    let add = needed.filter(|name| !dropped.contains(name)).chain(added.iter().copied());
+    let drop = dropped.difference(&added).copied();
+    // An engine may know fewer than we do: all of them it is told by that word.
+    let told = |list: &[String], names: Vec<&str>| match caps::is_all(list) {
+        true => vec!["ALL".to_owned()],
+        false => names.into_iter().map(str::to_owned).collect(),
+    };
+    let all_added = caps::is_all(&boot.add);
+    let drop = if all_added { Vec::new() } else { told(&boot.drop, drop.collect()) };
+    Ok((told(&boot.add, add.collect()), drop))
 }
 
 /// The network of an interface; the engine's default one where boot.conf names none.
@@ -256,6 +267,15 @@ mod tests {
         assert_eq!(host.security_opt.unwrap(), ["no-new-privileges:true"]);
         assert_eq!(host.restart_policy.unwrap().name, Some(RestartPolicyNameEnum::NO));
         assert!(host.init.unwrap() && !host.privileged.unwrap() && host.pids_limit == Some(PIDS_LIMIT));
+    }
+
+    #[test]
+    fn what_boot_conf_adds_stands_and_all_is_one_word() {
+        let told = |conf: &str| capabilities(&spec(&format!("[capabilities]\n{conf}"))).unwrap();
+        let words = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(told("drop = [\"NET_RAW\"]"), (words(&["NET_ADMIN"]), words(&["NET_RAW"])));
+        assert_eq!(told("drop = [\"all\"]\nadd = [\"CAP_CHOWN\"]"), (words(&["CHOWN"]), words(&["ALL"])));
+        assert_eq!(told("drop = [\"NET_RAW\"]\nadd = [\"ALL\"]"), (words(&["ALL"]), words(&[])));
     }
 
     #[test]

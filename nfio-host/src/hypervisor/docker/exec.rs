@@ -29,6 +29,8 @@ pub(super) async fn execute(
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         cmd: Some(execution.argv.clone()),
+        // Whoever the guest's own command runs as: nfio configures it.
+        user: Some("0:0".into()),
         ..CreateExecOptions::default()
     };
     let made = engine.call(QUICK, async |docker| docker.create_exec(container, options).await).await?;
