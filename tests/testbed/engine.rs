@@ -140,7 +140,10 @@ impl Engine {
         let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
         if !images.iter().any(|known| known == name) {
             let directory = if name == "firewall" { image().to_owned() } else { crate::debian(name) };
-            self.import(name, &directory, r#"CMD ["/sbin/init"]"#);
+            // A word a line, as the driver Oci reads it.
+            let words = fs::read_to_string(directory.join("etc/nfio/command")).expect("the image's command");
+            let words: Vec<_> = words.lines().map(|word| format!("{word:?}")).collect();
+            self.import(name, &directory, &format!("CMD [{}]", words.join(", ")));
             images.push(name.to_owned());
         }
         name.to_owned()
