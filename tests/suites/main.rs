@@ -7,6 +7,7 @@ mod crash_marker;
 mod directories;
 mod drop_rules;
 mod every_error;
+mod hanging_verbs;
 mod hostile_plugins;
 mod hostile_root;
 mod hot_plugging;
