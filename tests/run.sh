@@ -3,7 +3,11 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-sh tests/testbed/packages.sh nft=nftables ip=iproute2 busybox=busybox-static ping=iputils-ping python3=python3-minimal unshare=util-linux setpriv=util-linux mmdebstrap=mmdebstrap
+sh tests/testbed/packages.sh nft=nftables ip=iproute2 busybox=busybox-static ping=iputils-ping python3=python3-minimal \
+    unshare=util-linux setpriv=util-linux dockerd=docker.io iptables=iptables sshd=openssh-server ssh=openssh-client \
+    openssl=openssl mmdebstrap=mmdebstrap
+# Newer releases have docker's command in a package of its own.
+sh tests/testbed/packages.sh docker=docker-cli
 
 # One profile for host, plugins and suites. The plugins' shared objects come from `build`, the suites from `test`.
 # The images of Debian packages are made meanwhile: inside there is no network.

@@ -1,15 +1,26 @@
 #!/usr/bin/env bash
 # `make demo`: a directory becomes a firewall that drops real packets. Says and installs what is missing, builds, and
 # does in namespaces of its own what the README's first page tells. Nothing is left behind but packages and the build.
+#
+#   HYPERVISOR=Oci (the default) or Docker: on a Docker Engine of its own, the machine's is not touched
 set -eu
 cd "$(dirname "$0")/../.."
 testbed=tests/testbed
+hypervisor=${HYPERVISOR:-Oci}
 
 if [ "${1:-}" != --inside ]; then
-    if [ "${HYPERVISOR:-Oci}" != Oci ]; then
-        echo "demo: HYPERVISOR=$HYPERVISOR is not in this build yet; use HYPERVISOR=Oci" >&2
-        exit 2
-    fi
+    case $hypervisor in
+        Oci) ;;
+        Docker)
+            sh $testbed/packages.sh dockerd=docker.io iptables=iptables
+            # Newer releases have docker's command in a package of its own.
+            sh $testbed/packages.sh docker=docker-cli
+            ;;
+        *)
+            echo "demo: HYPERVISOR=$hypervisor is not in this build; use HYPERVISOR=Oci or HYPERVISOR=Docker" >&2
+            exit 2
+            ;;
+    esac
     sh $testbed/packages.sh nft=nftables ip=iproute2 busybox=busybox-static ping=iputils-ping unshare=util-linux
     make --no-print-directory build
     built=$(readlink -f "${CARGO_TARGET_DIR:-target}/release")
@@ -39,10 +50,37 @@ expect() {
 
 say() { printf '\n# %s\n' "$*"; }
 
+# Starts a Docker Engine that ends with these namespaces: its state lies below /run, which is ours alone.
+start_engine() {
+    engine=/run/demo/engine
+    mkdir -p $engine /etc/docker
+    mount -t tmpfs tmpfs /etc/docker
+    echo '{}' > $engine/daemon.json
+    unset DOCKER_HOST DOCKER_CONTEXT
+    export DOCKER_CONFIG=$engine/client
+    PATH=$PATH:/usr/sbin:/sbin dockerd --data-root $engine/data --exec-root $engine/exec --pidfile $engine/pid \
+        --config-file $engine/daemon.json --cgroup-parent /nfio -H unix:///var/run/docker.sock >$engine/log 2>&1 &
+    for _ in $(seq 300); do
+        if docker version >/dev/null 2>&1; then return; fi
+        kill -0 $! 2>/dev/null || break
+        sleep 0.1
+    done
+    echo "demo: the Docker Engine does not come up:" >&2
+    tail -n 20 $engine/log >&2
+    exit 1
+}
+
 say "A guest image, made offline from this machine's busybox, nft and ip:"
 run sh examples/images/busybox.sh /run/demo/images/firewall
+image=/run/demo/images/firewall
+if [ "$hypervisor" = Docker ]; then
+    say "A Docker Engine of our own, and the image in it:"
+    start_engine
+    run "tar -C $image -c . | docker import --change 'CMD [\"/sbin/init\"]' - firewall"
+    image=firewall
+fi
 run mkdir /run/demo/root /run/demo/mnt
-run nfio mount --hypervisor Oci --module-root plugins /run/demo/root /run/demo/mnt
+run nfio mount --hypervisor $hypervisor --module-root plugins /run/demo/root /run/demo/mnt
 run cd /run/demo/mnt/nf-types
 run ls
 
@@ -51,10 +89,11 @@ run mkdir firewall/fw-a
 run cd firewall/fw-a
 run cat status
 run 'echo 127.0.0.1 > machine/ip'
-run 'echo /run/demo/images/firewall > machine/vm.image'
+run "echo $image > machine/vm.image"
 run 'echo activate > action'
 run cat status
 expect status running
+if [ "$hypervisor" = Docker ]; then run docker ps --filter label=io.nfio.root; fi
 run cat machine/vm.ip
 run 'ping -c 2 -W 1 $(cat machine/vm.ip)'
 run 'cat stats/rx_bytes stats/pkt_drops'

@@ -39,8 +39,8 @@ pub struct Config {
     pub policy: Policy,
     /// How hosts other than this machine are reached, by address.
     pub hosts: BTreeMap<String, Host>,
-    /// Settings of the driver `Docker`, judged by that driver.
-    pub docker: toml::Table,
+    /// Settings of the driver `Docker`.
+    pub docker: Docker,
     /// Settings of the driver `Libvirt`, judged by that driver.
     pub libvirt: toml::Table,
     /// Settings of the driver `Oci`.
@@ -62,7 +62,7 @@ impl Default for Config {
             deadlines: Deadlines::default(),
             policy: Policy::default(),
             hosts: BTreeMap::new(),
-            docker: toml::Table::new(),
+            docker: Docker::default(),
             libvirt: toml::Table::new(),
             oci: Oci::default(),
             chains: Chains::default(),
@@ -145,16 +145,18 @@ pub struct Policy {
     pub hosts: Vec<String>,
 }
 
-/// `[hosts."ADDR"]`: how the engine of a host is reached.
+/// `[hosts."ADDR"]`: how the engine of a host is reached; `[hosts."*"]`: that of every host without an entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Host {
     /// TCP with mutual TLS.
     pub tls: Option<Tls>,
-    /// SSH, as this user: `user` or `user@name:port`.
+    /// SSH, as this user: `user`, or `user@name` where ssh knows the host by another name.
     pub ssh: Option<String>,
     /// Plain TCP, unprotected: in so many words.
     pub insecure: bool,
+    /// The port, where it is not the usual one.
+    pub port: Option<u16>,
 }
 
 /// Files of a mutual TLS connection.
@@ -167,6 +169,14 @@ pub struct Tls {
     pub cert: PathBuf,
     /// Its key.
     pub key: PathBuf,
+}
+
+/// `[docker]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Docker {
+    /// Socket of this machine's engine; not set: as `DOCKER_HOST` says, else /var/run/docker.sock.
+    pub socket: Option<PathBuf>,
 }
 
 /// `[oci]`.
@@ -312,7 +322,8 @@ mod tests {
             .map(|line| line.strip_prefix("#: ").unwrap_or(line))
             .fold(String::new(), |all, line| all + line + "\n");
         let shown = Config::parse(&shown, "nfio.toml").unwrap();
-        assert!(shown.modules.sha256.is_some() && shown.chains.subnet.is_some() && shown.hosts.len() == 3);
+        assert!(shown.modules.sha256.is_some() && shown.chains.subnet.is_some());
+        assert!(shown.docker.socket.is_some() && shown.hosts.len() == 4);
         for key in [
             "foreground",
             "hypervisor",
@@ -333,6 +344,8 @@ mod tests {
             "hosts",
             "tls",
             "ssh",
+            "port",
+            "socket",
             "insecure",
             "images",
             "subnet",
@@ -393,7 +406,7 @@ mod tests {
     fn sections_of_drivers_that_are_not_in_this_build_are_kept() {
         let config =
             Config::parse("[docker]\nsocket = \"/run/docker.sock\"\n[libvirt]\nuri = \"x\"\n", "f").unwrap();
-        assert_eq!(config.docker["socket"].as_str(), Some("/run/docker.sock"));
+        assert_eq!(config.docker.socket.as_deref(), Some(Path::new("/run/docker.sock")));
         assert_eq!(config.libvirt["uri"].as_str(), Some("x"));
     }
 

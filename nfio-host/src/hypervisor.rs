@@ -3,6 +3,8 @@
 //! is not here: it lives in [`crate::vnf`] and is the same for every driver.
 
 pub mod boot_conf;
+mod container;
+pub mod docker;
 pub mod factory;
 pub mod guest;
 pub mod oci;
@@ -10,9 +12,10 @@ pub mod policy;
 
 use crate::error::Result;
 pub use guest::{Counters, Execution, Guest, GuestSpec, Output, Prepared, PutFile, Status};
+use std::path::Path;
 
 /// A driver. Every method may block and may be called from several threads at once; calls that change one
-/// guest are made one after the other by the caller.
+/// guest are made one after the other by the caller. The suite `tests/conformance` judges each driver by what is said here.
 ///
 /// A guest that is not (or no longer) there is [`HypervisorError::NotFound`]; an engine or host that does
 /// not answer is [`HypervisorError::Connection`].
@@ -27,12 +30,13 @@ pub trait Hypervisor: Send + Sync {
     /// cannot serve is refused with a sentence that names it.
     fn check(&self, spec: &GuestSpec) -> Result<()>;
 
-    /// Makes a guest (state `created`) and answers its driver's id. Nothing is left behind on failure.
+    /// Makes a guest (state `created`) and answers its driver's id. Nothing is left behind on failure, but where that is
+    /// VNFDeployErrorWithInconsistentState.
     /// Calling it again for a guest id that exists already is an error (VNFDeployError).
     fn deploy(&self, spec: &GuestSpec) -> Result<String>;
 
-    /// Starts a guest that is created or exited, with what `prepare` asked for in place before its first
-    /// process runs. Forwarding of packets is off ([`set_forwarding`](Self::set_forwarding)).
+    /// Starts a guest that is created or exited, with the files of boot.conf and what `prepare` asked for in place
+    /// before its first process runs. One that runs is left alone, a paused one is refused (VNFStartError). Forwarding of packets is off ([`set_forwarding`](Self::set_forwarding)).
     fn start(&self, guest: &Guest, prepared: &Prepared) -> Result<()>;
 
     /// Asks the guest to end, kills it after the boot.conf's `stop_timeout`; done when it has ended.
@@ -55,7 +59,7 @@ pub trait Hypervisor: Send + Sync {
     /// (VNFDestroyError). A guest that is not there counts as removed.
     fn destroy(&self, guest: &Guest, force: bool) -> Result<()>;
 
-    /// Runs a command in a running guest and waits for it. A command that cannot be found or executed is
+    /// Runs a command in a running guest, as its root and in its environment, and waits for it. A command that cannot be found or executed is
     /// exit code 127 or 126 with the reason on stderr, as in a shell; Err is for a guest that cannot be asked.
     fn execute_in_guest(&self, guest: &Guest, execution: &Execution) -> Result<Output>;
 
@@ -83,6 +87,13 @@ pub trait Hypervisor: Send + Sync {
     /// `true` after configure has succeeded. Does nothing for a guest that asked for no forwarding.
     fn set_forwarding(&self, guest: &Guest, on: bool) -> Result<()>;
 
-    /// Takes up a guest found in the records at mount. One that is gone is `NotFound`.
-    fn adopt(&self, guest: &Guest) -> Result<Status>;
+    /// Takes up a guest found in the records at mount; its output goes to `log` from now on. One that is gone is
+    /// `NotFound`.
+    fn adopt(&self, guest: &Guest, log: &Path) -> Result<Status>;
+
+    /// Waits, for moments at most, until all that a guest which has ended said is in its log.
+    fn settle_log(&self, guest: &Guest) {
+        // A driver that writes the log itself has written it.
+        let _ = guest;
+    }
 }

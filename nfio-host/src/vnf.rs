@@ -120,7 +120,7 @@ impl VnfsOperations {
         let instance = self.instance(at)?;
         let Some(record) = instance.record() else { return Ok(None) };
         let mut guest = self.guest(&instance)?;
-        let status = self.hypervisor.adopt(&guest)?;
+        let status = self.hypervisor.adopt(&guest, &instance.private("log"))?;
         // nfio ended between the driver's answer to deploy and its note in the record.
         if guest.id.is_empty() {
             guest.id = self.hypervisor.get_id(&guest)?;

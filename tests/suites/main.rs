@@ -5,6 +5,7 @@ mod bad_configuration;
 mod command_and_log;
 mod crash_marker;
 mod directories;
+mod docker;
 mod drop_rules;
 mod every_error;
 mod hanging_verbs;

@@ -1,21 +1,29 @@
 //! The test bed's Rust side: a mount of the built `nfio` with the built plugins, and how a test waits. Everything lies
 //! below `/run`, which in the test bed is a tmpfs that goes with it.
 
+mod certificates;
+mod engine;
 mod faults;
 mod http;
 mod image;
 mod mounted;
+mod network;
 mod odd;
 mod out_of_tree;
+mod place;
 mod plugins;
+mod sshd;
 mod user;
 mod wait;
 
+pub use engine::Engine;
 pub use faults::{Covered, end_guest, first_process};
 pub use http::{Page, Server, get};
 pub use image::{debian, image, slow_image};
 pub use mounted::{Instance, Mounted, Options, built, nfio};
+pub use network::Network;
 pub use out_of_tree::{Crate, Tree, checkout, output_of};
+pub use place::Place;
 pub use plugins::{build_name, odd_build, odd_plugin};
 pub use user::{NOBODY, User};
 pub use wait::{errno, eventually, ok};

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 
-use crate::{debian, eventually, image};
+use crate::{Place, eventually};
 
 /// The types whose plugins every mount has; one a line, so that branches can add theirs side by side.
 #[rustfmt::skip]
@@ -31,6 +31,8 @@ pub struct Options {
     pub root: Option<PathBuf>,
     /// The nfio that mounts; None: the built one.
     pub nfio: Option<PathBuf>,
+    /// Where the guests live.
+    pub place: Place,
 }
 
 /// A mount of its own ROOT and its own module_root.
@@ -44,6 +46,12 @@ impl Mounted {
     #[track_caller]
     pub fn new() -> Self {
         Self::with(Options::default())
+    }
+
+    /// Mounts a new ROOT whose guests live elsewhere than with the driver Oci.
+    #[track_caller]
+    pub fn on(place: Place) -> Self {
+        Self::with(Options { place, ..Options::default() })
     }
 
     /// Mounts a new ROOT.
@@ -69,7 +77,8 @@ impl Mounted {
             let name = format!("lib{ty}.so");
             fs::copy(built(&name), mounted.module_root().join(&name)).expect("a built plugin");
         }
-        fs::write(mounted.config(), &mounted.options.config).expect("nfio.toml");
+        let config = format!("{}{}", mounted.options.config, mounted.options.place.config);
+        fs::write(mounted.config(), config).expect("nfio.toml");
         mounted
     }
 
@@ -97,7 +106,9 @@ impl Mounted {
     /// `nfio mount`, with these words beside those of the options.
     pub fn mount_command(&self, words: &[&str]) -> Command {
         let mut command = self.nfio();
-        command.args(["mount", "--hypervisor", "Oci", "--module-root"]).arg(self.module_root());
+        let place = &self.options.place;
+        command.envs(place.environment.iter().cloned());
+        command.args(["mount", "--hypervisor", place.hypervisor, "--module-root"]).arg(self.module_root());
         command.arg("--config").arg(self.config()).args(&self.options.arguments).args(words);
         command.arg(self.root()).arg(self.path());
         command
@@ -132,6 +143,14 @@ impl Mounted {
         text.trim().parse().expect("a pid in the lock")
     }
 
+    /// The UUID of ROOT, which its guests carry as a label.
+    #[track_caller]
+    pub fn uuid(&self) -> String {
+        let text = fs::read_to_string(self.root().join(".nfio/root.toml")).expect("the identity of ROOT");
+        let line = text.lines().find_map(|line| line.strip_prefix("uuid = ")).expect("a uuid");
+        line.trim_matches('"').to_owned()
+    }
+
     /// The mount point.
     pub fn path(&self) -> PathBuf {
         self.directory.path().join("mnt")
@@ -164,27 +183,30 @@ impl Mounted {
     /// Makes an instance of a type for the busybox image, with host and image set.
     #[track_caller]
     pub fn made(&self, ty: &str, name: &str) -> Instance {
-        self.of_image(ty, name, image())
+        self.of_image(ty, name, "firewall")
     }
 
     /// Makes an instance of a type whose image is of Debian packages and has the type's name.
     #[track_caller]
     pub fn of_debian(&self, ty: &str, name: &str) -> Instance {
-        self.of_image(ty, name, &debian(ty))
+        self.of_image(ty, name, ty)
     }
 
+    /// Makes an instance of a type, with host and image set: `firewall` is the busybox image, others are of Debian
+    /// packages.
     #[track_caller]
-    fn of_image(&self, ty: &str, name: &str, image: &Path) -> Instance {
+    pub fn of_image(&self, ty: &str, name: &str, image: &str) -> Instance {
         let instance = self.instance(ty, name);
         fs::create_dir(instance.path()).expect("mkdir of an instance");
-        instance.put("machine/ip", "127.0.0.1\n");
-        instance.put("machine/vm.image", &format!("{}\n", image.display()));
+        instance.put("machine/ip", &format!("{}\n", self.options.place.host));
+        instance.put("machine/vm.image", &format!("{}\n", self.options.place.image(image)));
         instance
     }
 
     /// A place for an instance, made or not.
     pub fn instance(&self, ty: &str, name: &str) -> Instance {
-        Instance { path: self.path().join("nf-types").join(ty).join(name) }
+        let path = self.path().join("nf-types").join(ty).join(name);
+        Instance { path, network: self.options.place.network.clone() }
     }
 
     /// What a daemon in the foreground wrote.
@@ -227,6 +249,7 @@ impl Drop for Mounted {
 #[derive(Debug, Clone)]
 pub struct Instance {
     path: PathBuf,
+    network: Option<PathBuf>,
 }
 
 impl Instance {
@@ -300,9 +323,19 @@ impl Instance {
     /// Whether the guest answers a ping.
     #[track_caller]
     pub fn answers_ping(&self) -> bool {
-        let address = self.address().to_string();
-        let ping = Command::new("ping").args(["-c", "1", "-W", "1", &address]).output().expect("ping");
-        ping.status.success()
+        let mut ping = match &self.network {
+            None => Command::new("ping"),
+            Some(network) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net={}", network.display())).arg("ping");
+                command
+            }
+        };
+        ping.args(["-c", "1", "-W", "1", &self.address().to_string()])
+            .output()
+            .expect("ping")
+            .status
+            .success()
     }
 
     /// The output of a command in the guest.

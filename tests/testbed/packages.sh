@@ -2,6 +2,8 @@
 # Says and installs what is missing: packages.sh COMMAND=PACKAGE ...
 # On Debian and Ubuntu with apt; elsewhere it names the packages. No service is started.
 set -eu
+# Daemons live where a user's PATH does not look.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 missing=
 for pair in "$@"; do
@@ -14,6 +16,21 @@ if ! command -v apt-get >/dev/null 2>&1; then
     exit 1
 fi
 echo "missing:$missing; installing with apt-get"
-install() { DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null 2>&1; }
+
+# Packages ask this file before they start a service: "no" (101) for as long as we install.
+policy=/usr/sbin/policy-rc.d
+restore() {
+    rm -f $policy
+    if [ -e $policy.nfio ] || [ -L $policy.nfio ]; then mv $policy.nfio $policy; fi
+}
+trap restore EXIT
+trap 'exit 1' HUP INT TERM
+# One that an earlier run left, ended by SIGKILL, is not the machine's own.
+if grep -qs 'nfio: no service' $policy; then rm $policy; fi
+if [ -e $policy ] || [ -L $policy ]; then mv $policy $policy.nfio; fi
+printf '#!/bin/sh\n# nfio: no service is started by an installation\nexit 101\n' >$policy
+chmod 755 $policy
+
+install() { DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null; }
 # Package lists may be absent or old: they are fetched only when the first try fails.
-install || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null; }
+install 2>/dev/null || { apt-get update -qq && install; }

@@ -8,7 +8,8 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::fs::operations::Operations;
 use crate::fs::{self, MountConfig, Nfio};
-use crate::hypervisor::factory::HypervisorFactory;
+use crate::hypervisor::docker::DockerConfig;
+use crate::hypervisor::factory::{HypervisorFactory, Settings};
 use crate::hypervisor::oci::OciConfig;
 use crate::modules::{self, Loader, Registry};
 use crate::root::Root;
@@ -26,7 +27,13 @@ pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl 
         bridge: config.oci.bridge.clone(),
         ..OciConfig::new(root.private().join("oci"), &config.oci.images)
     };
-    let hypervisor = factory.initialise(&config.hypervisor, oci)?;
+    let docker = DockerConfig {
+        root: root.uuid().to_owned(),
+        state: root.private().join("docker"),
+        socket: config.docker.socket.clone(),
+        hosts: config.hosts.clone(),
+    };
+    let hypervisor = factory.initialise(&config.hypervisor, Settings { docker, oci })?;
     let directory = root.dir().try_clone_to_owned()?;
     let fsname = root.path().display().to_string();
     let vnfs = VnfsOperations::new(root, registry, hypervisor, config.deadlines, config.policy.clone())?;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::Hypervisor;
+use super::docker::{Docker, DockerConfig};
 use super::oci::{Oci, OciConfig};
 use crate::error::NfioError;
 
@@ -17,7 +18,7 @@ pub enum FactoryError {
     #[error("unknown hypervisor {0:?}: use one of {list}", list = KNOWN.join(", "))]
     UnknownType(String),
     /// The name is known, its driver comes with a later release.
-    #[error("the driver {0} is not in this build yet; use --hypervisor Oci")]
+    #[error("the driver {0} is not in this build yet; use --hypervisor Docker or Oci")]
     NotInThisBuild(&'static str),
     /// The mount has a driver of another type already (the manual's `ValueError`).
     #[error(
@@ -62,9 +63,18 @@ fn canonical(hypervisor_type: &str) -> Result<&'static str, FactoryError> {
 /// A name that is unknown, or whose driver is not in this build.
 pub fn find(hypervisor_type: &str) -> Result<&'static str, FactoryError> {
     match canonical(hypervisor_type)? {
-        "Oci" => Ok("Oci"),
+        known @ ("Oci" | "Docker") => Ok(known),
         later => Err(FactoryError::NotInThisBuild(later)),
     }
+}
+
+/// What the drivers are told; the one that is made takes its part.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// For `Docker`.
+    pub docker: DockerConfig,
+    /// For `Oci`.
+    pub oci: OciConfig,
 }
 
 /// The one place that makes drivers.
@@ -86,7 +96,7 @@ impl HypervisorFactory {
     pub fn initialise(
         &mut self,
         hypervisor_type: &str,
-        oci: OciConfig,
+        settings: Settings,
     ) -> Result<Arc<dyn Hypervisor>, FactoryError> {
         let wanted = canonical(hypervisor_type)?;
         if let Some(driver) = &self.driver {
@@ -96,8 +106,10 @@ impl HypervisorFactory {
             }
             return Ok(driver.clone());
         }
-        find(wanted)?;
-        let driver: Arc<dyn Hypervisor> = Arc::new(Oci::new(oci)?);
+        let driver: Arc<dyn Hypervisor> = match find(wanted)? {
+            "Docker" => Arc::new(Docker::new(settings.docker)?),
+            _ => Arc::new(Oci::new(settings.oci)?),
+        };
         self.driver = Some(driver.clone());
         Ok(driver)
     }
@@ -115,8 +127,16 @@ impl HypervisorFactory {
 mod tests {
     use super::*;
 
-    fn config(dir: &std::path::Path) -> OciConfig {
-        OciConfig::new(dir.join("state"), dir.join("images"))
+    fn config(dir: &std::path::Path) -> Settings {
+        Settings {
+            docker: DockerConfig {
+                root: String::new(),
+                state: dir.join("docker"),
+                socket: None,
+                hosts: Default::default(),
+            },
+            oci: OciConfig::new(dir.join("state"), dir.join("images")),
+        }
     }
 
     #[test]
@@ -137,9 +157,7 @@ mod tests {
     #[test]
     fn drivers_of_later_releases_are_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["Docker", "DockerDriver", "Libvirt"] {
-            let error = HypervisorFactory::new().initialise(name, config(dir.path())).err().unwrap();
-            assert!(error.to_string().contains("not in this build yet; use --hypervisor Oci"), "{error}");
-        }
+        let error = HypervisorFactory::new().initialise("Libvirt", config(dir.path())).err().unwrap();
+        assert!(error.to_string().contains("Libvirt is not in this build yet"), "{error}");
     }
 }

@@ -50,6 +50,32 @@ pub struct GuestSpec {
     pub log: PathBuf,
 }
 
+#[cfg(test)]
+impl GuestSpec {
+    /// A firewall of this machine that asks for nothing, for tests.
+    pub(in crate::hypervisor) fn example() -> Self {
+        Self {
+            labels: Labels {
+                root: uuid::Uuid::new_v4().to_string(),
+                ty: "firewall".into(),
+                instance: "fw-a".into(),
+                id: uuid::Uuid::new_v4().to_string(),
+            },
+            name: "root-firewall-fw-a".into(),
+            host: "127.0.0.1".into(),
+            user: "root".into(),
+            image: "box".into(),
+            absolute_image: false,
+            vcpu: None,
+            memory: None,
+            boot: BootConf::default(),
+            needs: Default::default(),
+            files: Vec::new(),
+            log: "/dev/null".into(),
+        }
+    }
+}
+
 /// A guest that has been made, as its record tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guest {

@@ -6,10 +6,8 @@
 //! command (`exec.rs`) are our own binary, exec'd (`helper.rs`).
 
 mod binary;
-mod caps;
 mod cgroup;
 mod check;
-mod counters;
 mod exec;
 mod executor;
 mod helper;
@@ -17,17 +15,14 @@ mod images;
 mod inside;
 mod layer;
 mod lease;
-mod log;
 mod monitor;
 mod network;
 mod prepare;
-mod process;
 mod remove;
 mod residue;
 mod seccomp;
 mod spec;
 mod state;
-mod sysctl;
 mod unpack;
 
 use nix::sys::signal::Signal;
@@ -39,6 +34,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::container::check as container;
+use super::container::counters;
+use super::container::process::Held;
+use super::container::sysctl::Sysctls;
 use super::{Counters, Execution, Guest, GuestSpec, Hypervisor, Output, Prepared, PutFile, Status};
 use crate::error::{HypervisorError, NfioError, Result};
 use binary::Binary;
@@ -47,10 +46,8 @@ pub use helper::helper_main;
 use images::Images;
 use inside::Inside;
 use lease::Subnet;
-use process::Held;
 use remove::remove_tree;
 use state::{Deployed, GuestDir, NetworkSettings, Running};
-use sysctl::Sysctls;
 
 /// Processes and threads that a guest may have.
 const PIDS_LIMIT: u32 = 1024;
@@ -292,7 +289,7 @@ impl Hypervisor for Oci {
     }
 
     fn check(&self, spec: &GuestSpec) -> Result<()> {
-        check::check(spec)?;
+        check::judge(spec)?;
         self.images.check_name(&spec.image, spec.absolute_image)
     }
 
@@ -400,14 +397,14 @@ impl Hypervisor for Oci {
 
     fn execute_in_guest(&self, guest: &Guest, execution: &Execution) -> Result<Output> {
         self.awake(guest)?;
-        check::command(&execution.argv, "the command")?;
+        container::command(&execution.argv, "the command")?;
         helper::execute(&self.helper, &self.dir(&guest.labels.id), execution, self.config.command_limit)
             .map_err(|e| class(e, HypervisorError::CommandExecution, &guest.name))
     }
 
     fn put_file(&self, guest: &Guest, file: &PutFile) -> Result<()> {
         let init = self.awake(guest)?;
-        check::target(&file.path)?;
+        container::target(&file.path)?;
         let put = || {
             let root = Inside::open(Path::new(&format!("/proc/{}/root", init.pid())))?;
             // Asked after opening: as long as it lives, its pid is nobody else's.
@@ -478,7 +475,7 @@ impl Hypervisor for Oci {
         set.map_err(|e| class(e.into(), HypervisorError::Start, &guest.name))
     }
 
-    fn adopt(&self, guest: &Guest) -> Result<Status> {
+    fn adopt(&self, guest: &Guest, _log: &Path) -> Result<Status> {
         self.guest_status(guest)
     }
 }

@@ -158,7 +158,7 @@ impl Hypervisor for Shared {
         self.step(if on { "forward" } else { "do not forward" })
     }
 
-    fn adopt(&self, guest: &Guest) -> Result<Status> {
+    fn adopt(&self, guest: &Guest, _log: &Path) -> Result<Status> {
         self.guest_status(guest)
     }
 }

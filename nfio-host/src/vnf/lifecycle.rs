@@ -120,12 +120,17 @@ impl VnfsOperations {
         };
         // Before the driver is called: a guest that exists is always known.
         instance.set_record(record.clone())?;
-        let outcome = self.hypervisor.deploy(&spec).and_then(|id| {
-            record.guest.id = id;
-            instance.set_record(record.clone())?;
-            self.bring_up(instance, &record.guest)
-        });
-        outcome.map_err(|e| {
+        record.guest.id = match self.hypervisor.deploy(&spec) {
+            Ok(id) => id,
+            // Only then may something be left behind.
+            Err(e @ NfioError::Hypervisor(HypervisorError::InconsistentState(_))) => return Err(e),
+            Err(e) => {
+                instance.clear_record()?;
+                return Err(recast(e, HypervisorError::Deploy));
+            }
+        };
+        let up = instance.set_record(record.clone()).and_then(|()| self.bring_up(instance, &record.guest));
+        up.map_err(|e| {
             let error = recast(e, HypervisorError::Deploy);
             match self.hypervisor.destroy(&record.guest, true).and_then(|()| instance.clear_record()) {
                 Ok(()) => error,
@@ -141,6 +146,13 @@ impl VnfsOperations {
     fn bring_up(&self, instance: &Arc<Instance>, guest: &Guest) -> Result<()> {
         let prepared = self.prepare(instance)?;
         self.hypervisor.start(guest, &prepared)?;
+        // A driver may have had to make the guest anew to start it as `prepare` asked.
+        let id = self.hypervisor.get_id(guest)?;
+        if id != guest.id {
+            let mut record = instance.deployed()?;
+            record.guest.id = id;
+            instance.set_record(record)?;
+        }
         self.take_in(instance, guest)
     }
 
@@ -168,6 +180,7 @@ impl VnfsOperations {
             Ok(Status::Exited | Status::Dead) | Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) => {}
             _ => return error,
         }
+        self.hypervisor.settle_log(guest);
         let words = match standard::log_tail(instance, LOG_TAIL) {
             words if words.is_empty() => "nothing".to_owned(),
             words => words,

@@ -26,6 +26,8 @@ const WORKERS: usize = 8;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// A guest that ran for this long has started well: the next wait is short again.
 const RAN_WELL: Duration = Duration::from_secs(10);
+/// How long an engine that is ended in good order may take to end its guests: Docker gives them 15 seconds.
+const GOING_DOWN: Duration = Duration::from_secs(30);
 
 /// What is to be done about a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +42,14 @@ pub(super) enum Task {
 #[derive(Default)]
 struct Seen {
     status: Option<Status>,
+    /// Its host has not yet told how the guest came through a mount of ours or an outage of its own: what
+    /// `restart = "mount"` speaks of.
+    unmet: bool,
     running_since: Option<Instant>,
+    /// Since when it has been seen not to run.
+    standing_since: Option<Instant>,
+    /// Its host did not answer when it was last looked at.
+    away: bool,
     restarts: u32,
     not_before: Option<Instant>,
 }
@@ -51,7 +60,7 @@ type InHand = Arc<Mutex<HashSet<(String, String)>>>;
 /// The thread's memory.
 struct Observer {
     seen: HashMap<String, Seen>,
-    /// Until all guests have been looked at once: what `restart = "mount"` speaks of.
+    /// Until all guests have been looked at once.
     mounting: bool,
     work: Sender<(Arc<Instance>, Task)>,
     in_hand: InHand,
@@ -140,15 +149,23 @@ impl Observer {
         for instance in deployed {
             let Some(record) = instance.record() else { continue };
             there.insert(record.guest.labels.id.clone());
-            // A host that does not answer says so to whoever asks; there is nothing to see to until it does.
-            let Ok(status) = vnfs.status(&instance) else { continue };
-            let unconfigured = vnfs.is_unconfigured(&record, status).unwrap_or(false);
             let seen = self.seen.entry(record.guest.labels.id.clone()).or_default();
+            seen.unmet |= self.mounting;
+            let Ok(status) = vnfs.status(&instance) else {
+                // A host that does not answer says so to whoever asks; there is nothing to see to until it does.
+                if seen.lose(now) {
+                    vnfs.tell_changed(&instance);
+                }
+                continue;
+            };
+            let unconfigured = vnfs.is_unconfigured(&record, status).unwrap_or(false);
             if seen.status.replace(status) != Some(status) {
                 vnfs.tell_changed(&instance);
             }
             seen.note(status, now);
-            if let Some(task) = seen.judge(&record, status, unconfigured, self.mounting, now) {
+            let task = seen.judge(&record, status, unconfigured, now);
+            seen.unmet = false;
+            if let Some(task) = task {
                 self.hand_over(instance, task);
             }
         }
@@ -165,32 +182,42 @@ impl Observer {
 }
 
 impl Seen {
+    /// Its host does not answer; whether that is news.
+    fn lose(&mut self, now: Instant) -> bool {
+        if !std::mem::replace(&mut self.away, true) {
+            // An engine that went down took it along; one that had ended well before that stays as it was.
+            let before = self.standing_since.is_some_and(|since| now.duration_since(since) > GOING_DOWN);
+            self.unmet |= !before;
+        }
+        self.running_since = None;
+        self.status.take().is_some()
+    }
+
     fn note(&mut self, status: Status, now: Instant) {
+        self.away = false;
         if status == Status::Running {
+            self.standing_since = None;
             let since = *self.running_since.get_or_insert(now);
             if now.duration_since(since) >= RAN_WELL {
                 self.restarts = 0;
             }
         } else {
             self.running_since = None;
+            self.standing_since = match stands_still(status) {
+                true => self.standing_since.or(Some(now)),
+                false => None,
+            };
         }
     }
 
-    fn judge(
-        &mut self,
-        record: &Record,
-        status: Status,
-        unconfigured: bool,
-        mounting: bool,
-        now: Instant,
-    ) -> Option<Task> {
+    fn judge(&mut self, record: &Record, status: Status, unconfigured: bool, now: Instant) -> Option<Task> {
         if unconfigured {
             return Some(Task::Configure);
         }
         let wanted = record.wanted == Wanted::Running && stands_still(status);
         let again = match record.restart {
             Restart::No => false,
-            Restart::Mount => mounting,
+            Restart::Mount => self.unmet,
             Restart::Always => true,
         };
         if !wanted || !again || self.not_before.is_some_and(|not_before| now < not_before) {

@@ -1,10 +1,9 @@
 //! Guests and images that do their worst.
 
-use nfio_host::hypervisor::{Execution, Guest, GuestSpec, Hypervisor, Prepared, PutFile, Status};
+use nfio_host::hypervisor::{Execution, GuestSpec, Hypervisor, Prepared, PutFile, Status};
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::bed::*;
@@ -234,26 +233,4 @@ fn hostile_images_give_a_guest_nothing_more() {
     assert!(image.join("etc/passwd").exists());
     fs::remove_dir_all(&image).unwrap();
     until("nothing is left", || traces().is_empty());
-}
-
-#[test]
-fn commands_side_by_side_do_not_mix() {
-    let (bed, _one) = bed();
-    let guest = bed.up(&bed.spec(""));
-    let wrong = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for n in 0..8 {
-            let (bed, guest, wrong): (&Bed, &Guest, _) = (&bed, &guest, &wrong);
-            scope.spawn(move || {
-                let told =
-                    bed.sh(guest, &format!("i=0; while [ $i -lt 1000 ]; do echo {n}; i=$((i+1)); done"));
-                let expected = format!("{n}\n").repeat(1000);
-                if told.stdout != expected.as_bytes() {
-                    wrong.store(true, Ordering::Relaxed);
-                }
-            });
-        }
-    });
-    assert!(!wrong.load(Ordering::Relaxed));
-    bed.oci.destroy(&guest, true).unwrap();
 }

@@ -28,6 +28,8 @@
 //! | `bytes` | a read answers bytes that are not UTF-8 |
 //! | `refuse` | fails with EOPNOTSUPP |
 //! | `try` | asks for everything that a handle can, and writes the answers to the ordinary file `heard` |
+//! | `env NAME VALUE` | sets a variable of the guest |
+//! | `command WORDS` | sets the guest's command |
 //! | `do OPERATION` | one operation of the driver: `deploy start restart stop pause unpause destroy destroy-force` |
 //!
 //! Own files: `odd/value` (rw), `odd/sized`, `odd/log`, and the verb `poke`. `odd/build` tells, without a look at `say`,
@@ -189,6 +191,14 @@ fn act(vnf: &Vnf<'_>, words: &str) -> Result<Vec<u8>> {
             let answers = answers(vnf);
             vnf.write_file("heard", answers.as_bytes())?;
             Ok(answers.into_bytes())
+        }
+        "env" => {
+            let (name, value) = rest.split_once(' ').unwrap_or((rest, ""));
+            vnf.set_env(name, value).map(|()| b"set\n".into())
+        }
+        "command" => {
+            let words: Vec<_> = rest.split(' ').collect();
+            vnf.set_command(&words).map(|()| b"set\n".into())
         }
         "do" => operate(vnf, rest).map(|()| b"done\n".into()),
         _ => Ok(b"odd\n".into()),

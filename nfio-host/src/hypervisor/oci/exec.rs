@@ -18,16 +18,16 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::caps::{self, Set};
 use super::executor::{GuestExecutor, Role};
 use super::helper::{Executed, answer, chain, complain};
 use super::monitor::set_nonblocking;
-use super::process::Held;
 use super::remove::remove_tree;
 use super::seccomp;
 use super::spec::{UMASK, oom_score};
 use super::state::GuestDir;
 use crate::error::{HypervisorError, NfioError, Result};
+use crate::hypervisor::container::caps::{self, Set};
+use crate::hypervisor::container::process::Held;
 
 /// The most that is kept of each of a command's outputs.
 const CAP: usize = 2 << 20;

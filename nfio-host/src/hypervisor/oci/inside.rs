@@ -9,7 +9,9 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
+
+use crate::hypervisor::container::check::parts;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A directory that is `/` for every path given to it.
@@ -100,17 +102,6 @@ impl Inside {
     pub(super) fn exists(&self, path: &Path) -> bool {
         self.at(path, OFlag::O_PATH).is_ok()
     }
-}
-
-/// The names in a path; `..` is refused, as what it means would depend on links in between.
-pub(super) fn parts(path: &Path) -> io::Result<Vec<&OsStr>> {
-    path.components()
-        .filter(|part| !matches!(part, Component::RootDir | Component::CurDir))
-        .map(|part| match part {
-            Component::Normal(name) => Ok(name),
-            _ => Err(io::Error::other(format!("the path {} has a .. in it", path.display()))),
-        })
-        .collect()
 }
 
 fn is_dir(dir: BorrowedFd<'_>, name: &OsStr) -> bool {

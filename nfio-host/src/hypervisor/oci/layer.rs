@@ -2,6 +2,7 @@
 //! that nobody else sees. The host's mount table stays as it is, and the mount goes with the guest however it
 //! ends.
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -11,8 +12,13 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::state::GuestDir;
+
+/// How long a thread that was joined may take to be gone.
+const LAST_MOMENT: Duration = Duration::from_secs(5);
 
 /// Makes the directories of an empty layer over `image`.
 pub(super) fn make(dir: &GuestDir, image: &Path) -> io::Result<()> {
@@ -52,7 +58,15 @@ impl Way {
     /// Back to the host's mount namespace. The private one is a copy of all mounts of the host: kept, it would
     /// hold file systems (a FUSE mount: its daemon) that the host has long unmounted.
     pub(super) fn back(self) -> io::Result<()> {
-        Ok(setns(&self.0, CloneFlags::CLONE_NEWNS)?)
+        // The kernel refuses a process of several threads. A thread that was joined may still be one for a moment: it
+        // tells its end before it lets go of what it shares.
+        let end = Instant::now() + LAST_MOMENT;
+        loop {
+            match setns(&self.0, CloneFlags::CLONE_NEWNS) {
+                Err(Errno::EINVAL) if Instant::now() < end => thread::sleep(Duration::from_millis(1)),
+                outcome => return Ok(outcome?),
+            }
+        }
     }
 }
 

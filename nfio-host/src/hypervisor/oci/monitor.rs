@@ -24,15 +24,16 @@ use super::executor::{GuestExecutor, Role};
 use super::helper::{Started, answer, chain, complain};
 use super::inside::Inside;
 use super::lease::{Subnet, acquire};
-use super::log::{CAP, Log};
-use super::process::{Held, Identity};
 use super::residue::{self, PATIENCE};
 use super::spec::Device;
 use super::state::{Deployed, Exited, GuestDir, Running};
-use super::sysctl::Sysctls;
-use super::{caps, layer, network, prepare, seccomp, spec};
+use super::{layer, network, prepare, seccomp, spec};
 use crate::error::{HypervisorError, NfioError, Result};
 use crate::hypervisor::Prepared;
+use crate::hypervisor::container::caps;
+use crate::hypervisor::container::log::{CAP, Log};
+use crate::hypervisor::container::process::{Held, Identity};
+use crate::hypervisor::container::sysctl::Sysctls;
 
 /// `nfio oci run DIR`.
 pub(super) fn main(dir: GuestDir) -> ExitCode {
@@ -146,7 +147,7 @@ fn start(dir: &GuestDir, deployed: Deployed, prepared: &Prepared, cgroup: &Cgrou
     };
     let (mut failure, report) = io::pipe()?;
     let (output, writer) = io::pipe()?;
-    let (uid, gid) = super::check::user(spec.boot.user.as_deref())?;
+    let (uid, gid) = crate::hypervisor::container::check::user(spec.boot.user.as_deref())?;
     // A program that is not root opens /dev/stdout by name: it must own what is behind it.
     nix::unistd::fchown(&writer, Some(uid.into()), Some(gid.into()))
         .map_err(|e| step("its output cannot be handed over", &e))?;

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use super::lease::{Subnet, lock};
 use super::state::NetworkSettings;
-use super::sysctl::in_netns;
+use crate::hypervisor::container::sysctl::in_netns;
 
 /// What the bridge's alias says when it is ours to remove.
 const OURS: &str = "made by nfio";

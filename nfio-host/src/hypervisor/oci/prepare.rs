@@ -6,10 +6,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-use super::check::target;
 use super::inside::Inside;
 use super::spec::hostname;
 use crate::error::{HypervisorError, Result};
+use crate::hypervisor::container::check::target;
 use crate::hypervisor::{GuestSpec, Prepared};
 
 /// Writes the network's files, then those of boot.conf, then those of the type: later ones win.
@@ -69,7 +69,6 @@ fn from_host(dns: &[String], host: &str) -> String {
 mod tests {
     use super::*;
     use crate::hypervisor::PutFile;
-    use crate::hypervisor::oci::check::tests::spec;
 
     #[test]
     fn the_hosts_loopback_name_servers_are_left_out() {
@@ -83,7 +82,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let inside = Inside::open(root.path()).unwrap();
         let file = |data: &str| PutFile { path: "/etc/hosts".into(), mode: 0o600, data: data.into() };
-        let mut spec = spec();
+        let mut spec = GuestSpec::example();
         spec.files = vec![file("boot")];
         let prepared = Prepared { files: vec![file("type")], ..Prepared::default() };
         write(&inside, &spec, &prepared, Ipv4Addr::new(10, 0, 0, 2)).unwrap();

@@ -10,7 +10,7 @@ use seccompiler::{
 use std::collections::BTreeMap;
 use std::error::Error;
 
-use super::caps::Set;
+use crate::hypervisor::container::caps::Set;
 
 /// The part of `clone`'s flags that makes namespaces.
 const NEW_NAMESPACES: u64 = (CLONE_NEWNS

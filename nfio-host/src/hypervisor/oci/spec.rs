@@ -8,13 +8,13 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use super::caps::Set;
 use super::cgroup::{Cgroup, Limits};
-use super::check::{command, environment, user};
 use super::inside::Inside;
 use super::state::{Deployed, GuestDir};
-use super::sysctl::Sysctls;
 use crate::error::{HypervisorError, NfioError, Result};
+use crate::hypervisor::container::caps::Set;
+use crate::hypervisor::container::check::{command, environment, user};
+use crate::hypervisor::container::sysctl::Sysctls;
 use crate::hypervisor::{GuestSpec, Prepared};
 
 /// What a guest's programs begin with, whatever nfio was started with.
@@ -227,13 +227,12 @@ fn unreadable(e: io::Error) -> NfioError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hypervisor::oci::check::tests::spec;
 
     #[test]
     fn the_command_is_boot_confs_then_the_types_then_the_images() {
         let root = tempfile::tempdir().unwrap();
         let inside = Inside::open(root.path()).unwrap();
-        let (mut spec, mut prepared) = (spec(), Prepared::default());
+        let (mut spec, mut prepared) = (GuestSpec::example(), Prepared::default());
         let error = arguments(&spec, &prepared, &inside).unwrap_err();
         assert!(error.code() == 707 && error.to_string().contains("command in config/boot.conf"), "{error}");
         inside.write(Path::new("/sbin/init"), 0o755, b"").unwrap();
@@ -249,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_types_environment_wins_over_boot_confs() {
-        let mut spec = spec();
+        let mut spec = GuestSpec::example();
         spec.boot.env.insert("A".into(), "boot".into());
         let prepared = Prepared { env: vec![("A".into(), "type".into())], ..Prepared::default() };
         let env = env(&spec, &prepared, "/root").unwrap();

@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::cgroup::until;
-use super::process::{Held, Identity};
 use crate::hypervisor::GuestSpec;
+use crate::hypervisor::container::process::{Held, Identity};
 
 /// A guest's directory.
 #[derive(Debug, Clone)]

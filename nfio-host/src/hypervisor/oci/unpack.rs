@@ -16,7 +16,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tar::{Archive, Entry, EntryType};
 
-use super::inside::{Inside, parts};
+use super::inside::Inside;
+use crate::hypervisor::container::check::parts;
 
 /// Unpacks `tar` into the directory `target`.
 pub(super) fn unpack(tar: impl Read, target: &Path) -> io::Result<()> {

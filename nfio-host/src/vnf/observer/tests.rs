@@ -16,7 +16,8 @@ fn judged(bed: &Bed, mounting: bool) -> Option<Task> {
     let record = instance.record()?;
     let status = bed.vnfs.status(&instance).unwrap();
     let unconfigured = bed.vnfs.is_unconfigured(&record, status).unwrap();
-    Seen::default().judge(&record, status, unconfigured, mounting, Instant::now())
+    let mut seen = Seen { unmet: mounting, ..Seen::default() };
+    seen.judge(&record, status, unconfigured, Instant::now())
 }
 
 #[test]
@@ -68,6 +69,27 @@ fn a_guest_wanted_running_is_started_again_as_boot_conf_says() {
 }
 
 #[test]
+fn a_guest_that_its_engine_took_down_is_started_as_at_a_mount_and_one_that_had_ended_is_not() {
+    let record = Bed::new().be("exited").instance().record().unwrap();
+    let start = Instant::now();
+    for (before, lost, after) in [
+        (Some(Status::Running), Duration::ZERO, Some(Task::Start)),
+        // By an engine that is ended in good order, which ends its guests first.
+        (Some(Status::Exited), GOING_DOWN, Some(Task::Start)),
+        (Some(Status::Exited), GOING_DOWN + TICK, None),
+        // Activated since the last look.
+        (None, Duration::ZERO, Some(Task::Start)),
+    ] {
+        let mut seen = Seen { status: before, ..Seen::default() };
+        before.into_iter().for_each(|status| seen.note(status, start));
+        assert_eq!(seen.lose(start + lost), before.is_some());
+        let later = start + lost + 2 * GOING_DOWN;
+        assert!(!seen.lose(later), "told once");
+        assert_eq!(seen.judge(&record, Status::Exited, false, later), after, "{before:?} {lost:?}");
+    }
+}
+
+#[test]
 fn a_verb_that_has_the_turn_is_not_disturbed() {
     let bed = Bed::new().be("exited");
     let instance = bed.instance();
@@ -87,8 +109,8 @@ fn a_guest_that_ends_again_and_again_waits_longer_each_time_until_it_ran_well() 
     let mut now = Instant::now();
     let mut waits = Vec::new();
     for _ in 0..10 {
-        assert_eq!(seen.judge(&record, Status::Exited, false, false, now), Some(Task::Start));
-        assert_eq!(seen.judge(&record, Status::Exited, false, false, now), None);
+        assert_eq!(seen.judge(&record, Status::Exited, false, now), Some(Task::Start));
+        assert_eq!(seen.judge(&record, Status::Exited, false, now), None);
         let wait = seen.not_before.unwrap() - now;
         waits.push(wait);
         now += wait;

@@ -72,11 +72,11 @@ const DEFAULT: [&str; 15] = [
 ];
 
 /// A set of names without `CAP_`.
-pub(super) type Set = BTreeSet<&'static str>;
+pub(in crate::hypervisor) type Set = BTreeSet<&'static str>;
 
 /// The capabilities of a guest. `devices_guarded`: a devices cgroup decides which device nodes open; without
 /// one, MKNOD would be a way to the host's disks and is not in the default set.
-pub(super) fn of(spec: &GuestSpec, held: &Set, devices_guarded: bool) -> Result<Set> {
+pub(in crate::hypervisor) fn of(spec: &GuestSpec, held: &Set, devices_guarded: bool) -> Result<Set> {
     if spec.boot.privileged {
         return Ok(held.clone());
     }
@@ -92,14 +92,13 @@ pub(super) fn of(spec: &GuestSpec, held: &Set, devices_guarded: bool) -> Result<
 }
 
 /// Judges names; `ALL` is every one.
-pub(super) fn names(list: &[String], place: &str) -> Result<Set> {
+pub(in crate::hypervisor) fn names(list: &[String], place: &str) -> Result<Set> {
     let mut set = Set::new();
     for name in list {
-        let plain = name.to_ascii_uppercase();
-        let plain = plain.strip_prefix("CAP_").unwrap_or(&plain);
+        let plain = plain(name);
         if plain == "ALL" {
             set.extend(ALL);
-        } else if let Some(known) = ALL.iter().find(|known| **known == plain) {
+        } else if let Some(known) = ALL.iter().find(|known| **known == plain.as_str()) {
             set.insert(known);
         } else {
             return Err(NfioError::configuration(format!(
@@ -110,8 +109,18 @@ pub(super) fn names(list: &[String], place: &str) -> Result<Set> {
     Ok(set)
 }
 
+/// Whether the list holds `ALL`.
+pub(in crate::hypervisor) fn is_all(list: &[String]) -> bool {
+    list.iter().any(|name| plain(name) == "ALL")
+}
+
+fn plain(name: &str) -> String {
+    let name = name.to_ascii_uppercase();
+    name.strip_prefix("CAP_").map(str::to_owned).unwrap_or(name)
+}
+
 /// What this process can give away: its permitted and bounding sets.
-pub(super) fn held() -> io::Result<Set> {
+pub(in crate::hypervisor) fn held() -> io::Result<Set> {
     let status = fs::read_to_string("/proc/self/status")?;
     let mask = |key: &str| {
         status
@@ -127,12 +136,11 @@ pub(super) fn held() -> io::Result<Set> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hypervisor::oci::check::tests::spec;
 
     #[test]
     fn needs_drop_and_add_apply_in_this_order_and_never_exceed_what_is_held() {
         let held: Set = ALL.into_iter().filter(|name| *name != "SYS_RESOURCE").collect();
-        let mut spec = spec();
+        let mut spec = GuestSpec::example();
         let set = of(&spec, &held, true).unwrap();
         assert!(set.contains("NET_ADMIN") && set.contains("MKNOD") && !set.contains("SYS_ADMIN"));
         assert!(!of(&spec, &held, false).unwrap().contains("MKNOD"));

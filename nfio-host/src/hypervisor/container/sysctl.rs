@@ -3,6 +3,7 @@
 //! Forwarding is withheld until the type has configured the guest: a firewall never forwards without its rules.
 
 use nix::sched::{CloneFlags, setns};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
@@ -24,19 +25,19 @@ const IPC: [&str; 8] = [
 ];
 
 /// The guest's parameters, sorted by who writes them.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Sysctls {
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::hypervisor) struct Sysctls {
     /// For libcontainer: dotted key and value.
-    pub(super) ipc: BTreeMap<String, String>,
+    pub(in crate::hypervisor) ipc: BTreeMap<String, String>,
     net: BTreeMap<PathBuf, String>,
     forwarding: BTreeMap<PathBuf, String>,
     /// What the type needs of IPv6, on a kernel without.
-    pub(super) left_out: Vec<String>,
+    pub(in crate::hypervisor) left_out: Vec<String>,
 }
 
 impl Sysctls {
     /// What the type needs and boot.conf asks for; boot.conf wins.
-    pub(super) fn of(spec: &GuestSpec) -> Result<Self> {
+    pub(in crate::hypervisor) fn of(spec: &GuestSpec) -> Result<Self> {
         Self::on(spec, Path::new("/proc/sys/net/ipv6/conf").is_dir())
     }
 
@@ -76,17 +77,35 @@ impl Sysctls {
         Ok(sysctls)
     }
 
-    pub(super) fn forwards(&self) -> bool {
+    /// What an engine is to set when it makes a container: all, but forwarding is withheld from one of this machine.
+    pub(in crate::hypervisor) fn at_create(&self, local: bool) -> BTreeMap<String, String> {
+        let dotted = |path: &PathBuf| {
+            // As sysctl(8) writes it: a dot within a word is a slash.
+            let words = path.iter().map(|word| word.to_string_lossy().replace('.', "/"));
+            words.collect::<Vec<_>>().join(".")
+        };
+        let mut all = self.ipc.clone();
+        all.extend(self.net.iter().map(|(path, value)| (dotted(path), value.clone())));
+        let withheld = |value: &String| if local { "0".to_owned() } else { value.clone() };
+        all.extend(self.forwarding.iter().map(|(path, value)| (dotted(path), withheld(value))));
+        if local {
+            // A new namespace takes the host's setting over.
+            all.insert("net.ipv4.ip_forward".into(), "0".into());
+        }
+        all
+    }
+
+    pub(in crate::hypervisor) fn forwards(&self) -> bool {
         self.forwarding.values().any(|value| value.trim() != "0")
     }
 
     /// Switches forwarding off in the network namespace `netns`, which has no interface but lo yet.
-    pub(super) fn withhold(netns: File) -> io::Result<()> {
+    pub(in crate::hypervisor) fn withhold(netns: File) -> io::Result<()> {
         in_netns(netns, no_forwarding)
     }
 
     /// Writes the network's parameters in the network namespace `netns`.
-    pub(super) fn apply(&self, netns: File, forwarding: bool) -> io::Result<()> {
+    pub(in crate::hypervisor) fn apply(&self, netns: File, forwarding: bool) -> io::Result<()> {
         in_netns(netns, || {
             if forwarding {
                 self.forwarding.iter().try_for_each(|(path, value)| write(path, value))?;
@@ -116,7 +135,10 @@ fn is_ipv6(key: &str) -> bool {
 
 /// Runs `work` on a thread of its own in that network namespace; /proc/sys/net is the one of the thread that
 /// opens it.
-pub(super) fn in_netns<T: Send>(netns: File, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+pub(in crate::hypervisor) fn in_netns<T: Send>(
+    netns: File,
+    work: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
     thread::scope(|scope| {
         let worker = thread::Builder::new().name("netns".into()).spawn_scoped(scope, || {
             setns(netns, CloneFlags::CLONE_NEWNET)?;
@@ -155,11 +177,10 @@ fn refused(key: &str) -> NfioError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hypervisor::oci::check::tests::spec;
 
     #[test]
     fn forwarding_is_set_apart_and_the_hosts_parameters_are_refused_by_name() {
-        let mut spec = spec();
+        let mut spec = GuestSpec::example();
         spec.needs.sysctls = BTreeMap::from([
             ("net.ipv4.ip_forward".to_owned(), "1".to_owned()),
             ("net/ipv6/conf/all/forwarding".to_owned(), "1".to_owned()),

@@ -7,7 +7,7 @@ use super::process::Held;
 use crate::hypervisor::Counters;
 
 /// The counters of the guest whose first process this is; None where it has ended.
-pub(super) fn read(init: &Held) -> io::Result<Option<Counters>> {
+pub(in crate::hypervisor) fn read(init: &Held) -> io::Result<Option<Counters>> {
     let text = fs::read_to_string(format!("/proc/{}/net/dev", init.pid()));
     // Asked after reading: as long as it lives, its pid is nobody else's.
     if !init.alive() {

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 /// A process as a record names it: its pid alone would be somebody else's after reuse, after a reboot, or in
 /// another PID namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Identity {
-    pub(super) pid: i32,
+pub(in crate::hypervisor) struct Identity {
+    pub(in crate::hypervisor) pid: i32,
     /// Start time in clock ticks since boot.
     started: u64,
     /// Boot and PID namespace that the pid belongs to.
@@ -27,12 +27,12 @@ impl fmt::Display for Identity {
 }
 
 impl Identity {
-    pub(super) fn of(pid: i32) -> io::Result<Self> {
+    pub(in crate::hypervisor) fn of(pid: i32) -> io::Result<Self> {
         Ok(Self { pid, started: start_time(pid)?, world: world()? })
     }
 
     /// A hold on the process; None when it has ended.
-    pub(super) fn hold(&self) -> io::Result<Option<Held>> {
+    pub(in crate::hypervisor) fn hold(&self) -> io::Result<Option<Held>> {
         if self.world != world()? {
             return Ok(None);
         }
@@ -64,13 +64,13 @@ fn start_time(pid: i32) -> io::Result<u64> {
 
 /// A process held by a pidfd.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(in crate::hypervisor) struct Held {
     pid: i32,
     fd: OwnedFd,
 }
 
 impl Held {
-    pub(super) fn open(pid: i32) -> io::Result<Self> {
+    pub(in crate::hypervisor) fn open(pid: i32) -> io::Result<Self> {
         // SAFETY: pidfd_open takes two integers and answers a new descriptor or -1.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
         if fd < 0 {
@@ -80,20 +80,20 @@ impl Held {
         Ok(Self { pid, fd: unsafe { OwnedFd::from_raw_fd(fd as i32) } })
     }
 
-    pub(super) fn pid(&self) -> i32 {
+    pub(in crate::hypervisor) fn pid(&self) -> i32 {
         self.pid
     }
 
-    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+    pub(in crate::hypervisor) fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
-    pub(super) fn alive(&self) -> bool {
+    pub(in crate::hypervisor) fn alive(&self) -> bool {
         !self.ended_within(Duration::ZERO)
     }
 
     /// Whether the process ends within `limit`.
-    pub(super) fn ended_within(&self, limit: Duration) -> bool {
+    pub(in crate::hypervisor) fn ended_within(&self, limit: Duration) -> bool {
         let end = Instant::now() + limit;
         loop {
             // Rounded up, or the last fraction of a millisecond would be waited for in a busy loop.
@@ -108,7 +108,7 @@ impl Held {
     }
 
     /// Sends a signal; a process that has ended meanwhile is no error.
-    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+    pub(in crate::hypervisor) fn signal(&self, signal: Signal) -> io::Result<()> {
         // SAFETY: the descriptor is a pidfd that lives as long as self; the siginfo pointer may be null.
         let result = unsafe {
             libc::syscall(
@@ -128,7 +128,7 @@ impl Held {
 
     /// Whether SIGTERM would reach anybody. A namespace's first process that neither catches nor blocks
     /// (to fetch it by sigwait or signalfd) a signal never sees it: the kernel drops it.
-    pub(super) fn hears_sigterm(&self) -> bool {
+    pub(in crate::hypervisor) fn hears_sigterm(&self) -> bool {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         let bit = 1u64 << (libc::SIGTERM - 1);
         ["SigCgt:", "SigBlk:"].iter().any(|key| {

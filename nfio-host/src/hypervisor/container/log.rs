@@ -6,18 +6,18 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 /// The most that a log keeps.
-pub(super) const CAP: u64 = 4 << 20;
+pub(in crate::hypervisor) const CAP: u64 = 4 << 20;
 
 /// A log that is written to.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(in crate::hypervisor) struct Log {
     file: File,
     cap: u64,
 }
 
 impl Log {
     /// Opens the file, which must be there; no link is followed.
-    pub(super) fn open(path: &Path, cap: u64) -> io::Result<Self> {
+    pub(in crate::hypervisor) fn open(path: &Path, cap: u64) -> io::Result<Self> {
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
         let file = OpenOptions::new().read(true).append(true).custom_flags(flags).open(path)?;
         if !file.metadata()?.is_file() {
@@ -26,13 +26,18 @@ impl Log {
         Ok(Self { file, cap })
     }
 
-    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(in crate::hypervisor) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         // Asked each time: somebody may have emptied the file meanwhile.
         let size = self.file.metadata()?.len();
         if size + bytes.len() as u64 > self.cap {
             self.drop_oldest_half(size)?;
         }
         self.file.write_all(bytes)
+    }
+
+    /// Empties it.
+    pub(in crate::hypervisor) fn clear(&mut self) -> io::Result<()> {
+        self.file.set_len(0)
     }
 
     /// In place: a reader that follows the log keeps its open file.

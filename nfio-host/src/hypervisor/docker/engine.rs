@@ -1,0 +1,223 @@
+//! One Docker Engine: its client, made once and made anew when it is broken; its events, followed as long as nfio
+//! serves; what it is asked and told.
+
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::query_parameters::{EventsOptionsBuilder, ListContainersOptionsBuilder};
+use futures_util::StreamExt;
+use std::collections::{BTreeSet, HashMap};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+use super::address::Address;
+use super::counters::Samples;
+use super::create::ROOT;
+use super::failure::{Failure, unreachable};
+use super::memory::{Known, Memory};
+use super::output::Logs;
+use crate::error::{HypervisorError, Result};
+use crate::hypervisor::Guest;
+
+/// Longest wait for what an engine answers from its memory.
+pub(super) const QUICK: Duration = Duration::from_secs(4);
+/// Longest wait for what makes it work: create, start, remove.
+pub(super) const SLOW: Duration = Duration::from_secs(50);
+/// After this much silence the engine is asked whether it is still there: a half-open connection stays silently up.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Events that are looked at together.
+const BURST: usize = 256;
+/// First and longest wait before an engine that does not answer is tried again.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// An engine.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) address: Address,
+    /// UUID of our ROOT: containers of others are not looked at.
+    root: String,
+    client: Mutex<Option<Docker>>,
+    pub(super) memory: Memory,
+    pub(super) logs: Logs,
+    pub(super) samples: Samples,
+    /// Looks at containers come one after the other, so that an old one never overwrites a newer one.
+    looking: tokio::sync::Mutex<()>,
+}
+
+impl Engine {
+    pub(super) fn new(address: Address, root: String) -> Self {
+        Self {
+            address,
+            root,
+            client: Mutex::default(),
+            memory: Memory::new(),
+            logs: Logs::default(),
+            samples: Samples::default(),
+            looking: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The client; a new one says first which version of the API both sides speak.
+    pub(super) async fn client(&self) -> std::result::Result<Docker, Failure> {
+        if let Some(client) = &*self.client.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(client.clone());
+        }
+        let fresh = self.address.connect()?;
+        let fresh = match timeout(QUICK, fresh.negotiate_version()).await {
+            Ok(negotiated) => negotiated.map_err(Failure::from)?,
+            Err(_) => return Err(silent(QUICK)),
+        };
+        let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(client.get_or_insert(fresh).clone())
+    }
+
+    fn forget_client(&self) {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Calls the engine and waits for its answer, at most for `limit`.
+    pub(super) async fn call<T>(
+        &self,
+        limit: Duration,
+        request: impl AsyncFnOnce(Docker) -> std::result::Result<T, Error>,
+    ) -> std::result::Result<T, Failure> {
+        let client = self.client().await?;
+        match timeout(limit, request(client)).await {
+            Ok(answer) => answer.map_err(Failure::from),
+            Err(_) => Err(silent(limit)),
+        }
+    }
+
+    /// What is known of a guest.
+    ///
+    /// # Errors
+    /// NotFound where the engine has none, Connection while it does not answer.
+    pub(super) fn known(&self, guest: &Guest) -> Result<Known> {
+        match self.memory.guest(&guest.labels.id) {
+            Ok(Some(known)) => Ok(known),
+            Ok(None) => Err(HypervisorError::NotFound(format!(
+                "the guest {} is not there: it was removed, or never deployed; write destroy into action",
+                guest.name
+            ))
+            .into()),
+            Err(why) => Err(unreachable(&self.address, &why)),
+        }
+    }
+
+    /// Looks at a container and remembers what it is.
+    pub(super) async fn look(self: &Arc<Self>, container: &str) -> std::result::Result<(), Failure> {
+        let _turn = self.looking.lock().await;
+        match self.call(QUICK, async |docker| docker.inspect_container(container, None).await).await {
+            Ok(inspected) => {
+                if let Some((id, known)) = Known::of(&inspected, self.address.is_local()) {
+                    self.logs.seen(self, &id, &known);
+                    self.memory.put(id, known);
+                }
+                Ok(())
+            }
+            Err(failure) if failure.is_not_found() => {
+                self.memory.remove(container);
+                Ok(())
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// All containers of our ROOT, looked at.
+    async fn look_at_all(self: &Arc<Self>, docker: &Docker) -> std::result::Result<(), Failure> {
+        let _turn = self.looking.lock().await;
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&self.ours()).build();
+        let listed = within(QUICK, docker.list_containers(Some(options))).await?;
+        let mut all = Vec::new();
+        for container in listed.into_iter().filter_map(|summary| summary.id) {
+            match within(QUICK, docker.inspect_container(&container, None)).await {
+                Ok(inspected) => all.extend(Known::of(&inspected, self.address.is_local())),
+                // Removed since it was listed.
+                Err(failure) if failure.is_not_found() => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        all.iter().for_each(|(id, known)| self.logs.seen(self, id, known));
+        self.memory.begin(all);
+        Ok(())
+    }
+
+    fn ours(&self) -> HashMap<String, Vec<String>> {
+        [("label".to_owned(), vec![format!("{ROOT}={}", self.root)])].into()
+    }
+
+    /// Follows the engine's events until it fails, and answers how.
+    async fn follow(self: &Arc<Self>) -> Failure {
+        match self.try_follow().await {
+            Ok(()) => Failure::Unreachable("it ended its stream of events".into()),
+            Err(failure) => failure,
+        }
+    }
+
+    async fn try_follow(self: &Arc<Self>) -> std::result::Result<(), Failure> {
+        let docker = self.client().await?;
+        let mut filters = self.ours();
+        filters.insert("type".into(), vec!["container".into()]);
+        // From whatever the engine remembers on, so that nothing is missed between the look at all and the first event,
+        // whose clock is not ours.
+        let options = EventsOptionsBuilder::new().filters(&filters).since("1").build();
+        let mut events = pin!(docker.events(Some(options)).ready_chunks(BURST));
+        self.look_at_all(&docker).await?;
+        tracing::info!("{} answers", self.address);
+        loop {
+            match timeout(SILENCE, events.next()).await {
+                Ok(Some(burst)) => {
+                    let mut changed = BTreeSet::new();
+                    for event in burst {
+                        let event = event?;
+                        // A command in a guest changes nothing of it.
+                        let command =
+                            event.action.as_deref().is_some_and(|action| action.starts_with("exec_"));
+                        changed.extend(event.actor.and_then(|actor| actor.id).filter(|_| !command));
+                    }
+                    for container in changed {
+                        self.look(&container).await?;
+                    }
+                }
+                Ok(None) => return Ok(()),
+                Err(_) => within(QUICK, docker.ping()).await.map(drop)?,
+            }
+        }
+    }
+}
+
+/// Follows an engine's events, with a back-off while it does not answer. It ends with its runtime.
+pub(super) async fn watch(engine: Arc<Engine>) {
+    let mut wait = BACK_OFF.0;
+    loop {
+        let failure = engine.follow().await;
+        let was_up = engine.memory.guest("").is_ok();
+        let why = match failure {
+            Failure::Refused { message, .. } => message,
+            Failure::Unreachable(why) => why,
+        };
+        if was_up {
+            wait = BACK_OFF.0;
+            tracing::warn!("{} does not answer any more: {why}", engine.address);
+        }
+        engine.memory.lose(why);
+        engine.forget_client();
+        sleep(wait).await;
+        wait = (wait * 2).min(BACK_OFF.1);
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    request: impl Future<Output = std::result::Result<T, Error>>,
+) -> std::result::Result<T, Failure> {
+    match timeout(limit, request).await {
+        Ok(answer) => answer.map_err(Failure::from),
+        Err(_) => Err(silent(limit)),
+    }
+}
+
+fn silent(limit: Duration) -> Failure {
+    Failure::Unreachable(format!("no answer within {} s", limit.as_secs()))
+}
