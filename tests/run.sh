@@ -4,8 +4,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 sh tests/testbed/packages.sh nft=nftables ip=iproute2 busybox=busybox-static ping=iputils-ping python3=python3-minimal \
-    unshare=util-linux setpriv=util-linux mmdebstrap=mmdebstrap dockerd=docker.io iptables=iptables sshd=openssh-server ssh=openssh-client \
-    openssl=openssl
+    unshare=util-linux setpriv=util-linux dockerd=docker.io iptables=iptables sshd=openssh-server ssh=openssh-client \
+    openssl=openssl mmdebstrap=mmdebstrap
 # Newer releases have docker's command in a package of its own.
 sh tests/testbed/packages.sh docker=docker-cli
 

@@ -4,6 +4,7 @@
 #
 #   debian.sh DEST SUITE PACKAGE ...      DEST is made; it must not be there yet. As root, with a network
 #
+# DEBIAN_MIRROR names another mirror than the one that this machine's apt knows for the suite.
 # Debian and Ubuntu: apt install mmdebstrap
 set -eu
 
@@ -31,14 +32,15 @@ new=$dest.new.$$
 trap 'rm -rf "$new"' EXIT
 trap 'exit 1' HUP INT TERM
 umask 022
-mmdebstrap --quiet --mode=root --variant=extract --include="$packages" --format=directory "$suite" "$new"
+mmdebstrap --quiet --mode=root --variant=extract --include="$packages" --format=directory "$suite" "$new" \
+    ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"}
 
 # What only people, package managers and scripts read, and what mmdebstrap took over from this machine.
 rm -rf "$new"/usr/share/doc "$new"/usr/share/man "$new"/usr/share/locale "$new"/usr/share/lintian "$new"/usr/share/bug \
     "$new"/usr/lib/*/gconv "$new"/var/lib/apt "$new"/var/lib/dpkg "$new"/var/cache/apt "$new"/var/log/apt \
     "$new"/etc/apt "$new"/etc/dpkg "$new"/etc/fstab "$new"/etc/hostname "$new"/etc/resolv.conf "$new"/etc/rc?.d
 
-mkdir -p "$new/bin" "$new/usr/sbin" "$new/etc/nfio" "$new/var/log" "$new/run" "$new/root" "$new/proc" "$new/sys" "$new/dev"
+mkdir -p "$new/bin" "$new/usr/bin" "$new/usr/sbin" "$new/etc/nfio" "$new/var/log" "$new/run" "$new/root" "$new/proc" "$new/sys" "$new/dev"
 rm -rf "$new/var/run"
 ln -s ../run "$new/var/run"
 "$new/bin/busybox" --list | while read -r name; do

@@ -95,10 +95,10 @@ pub struct Deadlines {
     /// For reads of special files.
     #[serde(deserialize_with = "seconds")]
     pub read: Duration,
-    /// For verbs and for `command`.
+    /// For `command`, and for each call of a module within a verb (`prepare`, `configure`, `write` to its own verbs).
     #[serde(deserialize_with = "seconds")]
     pub verb: Duration,
-    /// For `activate`.
+    /// For a write to `action` or to a module's own verb, from its begin to the caller's answer.
     #[serde(deserialize_with = "seconds")]
     pub activate: Duration,
 }

@@ -4,6 +4,7 @@
 mod answers;
 #[cfg(test)]
 mod bed;
+mod call;
 mod disk;
 mod handle;
 mod hosts;
@@ -17,11 +18,12 @@ mod record;
 mod skeleton;
 mod spec;
 mod standard;
+mod unborn;
 mod verb;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use crate::config::{Deadlines, Policy};
 use crate::error::{HypervisorError, NfioError, Result, VnfConfigurationError};
@@ -38,6 +40,8 @@ pub use verb::Verb;
 
 /// The VNF side of a mount.
 pub struct VnfsOperations {
+    /// Itself, for the handles of calls that may outlive the mount.
+    own: Weak<Self>,
     root: Root,
     registry: Arc<Registry>,
     hypervisor: Arc<dyn Hypervisor>,
@@ -65,8 +69,9 @@ impl VnfsOperations {
         hypervisor: Arc<dyn Hypervisor>,
         deadlines: Deadlines,
         policy: Policy,
-    ) -> Result<Self> {
-        let vnfs = Self {
+    ) -> Result<Arc<Self>> {
+        let vnfs = Arc::new_cyclic(|own| Self {
+            own: own.clone(),
             root,
             registry: Arc::new(registry),
             hypervisor,
@@ -76,7 +81,7 @@ impl VnfsOperations {
             hosts: Hosts::default(),
             changed: OnceLock::new(),
             watch: OnceLock::new(),
-        };
+        });
         vnfs.clear_aside_all()?;
         vnfs.mend_types()?;
         vnfs.clear_private()?;
@@ -181,22 +186,22 @@ impl VnfsOperations {
 
     /// Deploys and STARTS an instance: the verb `activate`.
     pub fn vnfs_deploy_nf(&self, nf_path: &Path) -> Result<()> {
-        self.run(&*self.instance_at(nf_path)?, Verb::Activate)
+        self.run(&self.instance_at(nf_path)?, Verb::Activate)
     }
 
     /// Destroys a deployed instance, running or not.
     pub fn vnfs_destroy_vnf(&self, nf_path: &Path) -> Result<()> {
-        self.run(&*self.instance_at(nf_path)?, Verb::Destroy)
+        self.run(&self.instance_at(nf_path)?, Verb::Destroy)
     }
 
     /// Starts a deployed instance.
     pub fn vnfs_start_vnf(&self, nf_path: &Path) -> Result<()> {
-        self.run(&*self.instance_at(nf_path)?, Verb::Start)
+        self.run(&self.instance_at(nf_path)?, Verb::Start)
     }
 
     /// Stops an instance.
     pub fn vnfs_stop_vnf(&self, nf_path: &Path) -> Result<()> {
-        self.run(&*self.instance_at(nf_path)?, Verb::Stop)
+        self.run(&self.instance_at(nf_path)?, Verb::Stop)
     }
 
     /// Name, type, host and image of an instance as its files say now.

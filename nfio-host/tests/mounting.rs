@@ -12,18 +12,16 @@ const PATIENCE: Duration = Duration::from_secs(15);
 struct Room(tempfile::TempDir);
 
 impl Room {
-    /// None where this machine or user cannot mount.
-    fn new() -> Option<Self> {
-        let root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
-        if !root || !Path::new("/dev/fuse").exists() {
-            eprintln!("passed over: not root, or no /dev/fuse");
-            return None;
-        }
+    #[track_caller]
+    fn new() -> Self {
+        let uid = std::fs::metadata("/proc/self").unwrap().uid();
+        assert_eq!(uid, 0, "this test mounts, which only root may: run it as root");
+        assert!(Path::new("/dev/fuse").exists(), "this test mounts: load the module fuse, or bind /dev/fuse");
         let dir = tempfile::tempdir().unwrap();
         for name in ["root", "mnt", "other", "plugins"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
-        Some(Self(dir))
+        Self(dir)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -108,7 +106,7 @@ fn fails(output: Output, words: &[&str]) {
 
 #[test]
 fn the_command_returns_when_the_mount_answers_and_umount_when_it_has_gone() {
-    let Some(room) = Room::new() else { return };
+    let room = Room::new();
     for _ in 0..5 {
         succeeds(room.mount());
         assert!(room.mounted() && room.path("mnt").is_dir());
@@ -123,7 +121,7 @@ fn the_command_returns_when_the_mount_answers_and_umount_when_it_has_gone() {
 
 #[test]
 fn a_background_mount_has_its_own_session_and_keeps_neither_directory_nor_terminal() {
-    let Some(room) = Room::new() else { return };
+    let room = Room::new();
     succeeds(room.mount());
     let pid = room.pid();
     let link = |name: &str| std::fs::read_link(format!("/proc/{pid}/{name}")).unwrap();
@@ -138,7 +136,7 @@ fn a_background_mount_has_its_own_session_and_keeps_neither_directory_nor_termin
 
 #[test]
 fn a_root_that_is_mounted_is_refused_with_the_holders_pid() {
-    let Some(room) = Room::new() else { return };
+    let room = Room::new();
     succeeds(room.mount());
     let pid = format!("pid {}", room.pid());
     let words = ["mount", "--hypervisor", "Oci", "--module-root", "plugins", "root", "other"];
@@ -150,7 +148,7 @@ fn a_root_that_is_mounted_is_refused_with_the_holders_pid() {
 
 #[test]
 fn a_mount_in_use_is_not_unmounted_and_names_how_to_find_its_users() {
-    let Some(room) = Room::new() else { return };
+    let room = Room::new();
     succeeds(room.mount());
     let mut user = Command::new("sleep").arg("60").current_dir(room.path("mnt")).spawn().unwrap();
     fails(room.nfio(&["umount", "mnt"]), &["/mnt is in use", "fuser -vm"]);
@@ -162,7 +160,7 @@ fn a_mount_in_use_is_not_unmounted_and_names_how_to_find_its_users() {
 
 #[test]
 fn a_killed_nfio_leaves_a_stale_mount_that_the_next_one_cleans_and_umount_too() {
-    let Some(room) = Room::new() else { return };
+    let room = Room::new();
     succeeds(room.mount());
     for _ in 0..2 {
         let pid = room.pid();
@@ -182,7 +180,7 @@ fn a_killed_nfio_leaves_a_stale_mount_that_the_next_one_cleans_and_umount_too() 
 
 #[test]
 fn signals_unmount_cleanly() {
-    let Some(room) = Room::new() else { return };
+    let room = Room::new();
     for signal in ["-TERM", "-INT", "-HUP"] {
         let mut child = room.foreground();
         kill(signal, &child.id().to_string());
@@ -198,7 +196,7 @@ fn signals_unmount_cleanly() {
 
 #[test]
 fn a_signal_ends_nfio_though_the_mount_is_in_use() {
-    let Some(room) = Room::new() else { return };
+    let room = Room::new();
     let mut child = room.foreground();
     let mut user = Command::new("sleep").arg("60").current_dir(room.path("mnt")).spawn().unwrap();
     kill("-TERM", &child.id().to_string());
@@ -210,7 +208,7 @@ fn a_signal_ends_nfio_though_the_mount_is_in_use() {
 
 #[test]
 fn what_nfio_starts_inherits_no_blocked_signal() {
-    let Some(room) = Room::new() else { return };
+    let room = Room::new();
     succeeds(room.mount());
     let status = std::fs::read_to_string(format!("/proc/{}/status", room.pid())).unwrap();
     let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();

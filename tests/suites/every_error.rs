@@ -344,7 +344,9 @@ fn class_724_a_module_that_is_gone() {
 
 #[test]
 fn class_725_busy_while_the_only_place_is_overdue_and_while_deployed() {
-    let mounted = hasty();
+    // The module has a minute, its caller a second.
+    let config = "[deadlines]\nread = 1\nactivate = 1\n".to_owned();
+    let mounted = Mounted::with_odd(Options { config, ..Options::default() });
     let odd = mounted.odd("a");
     say(&odd, "write: wait");
     assert_eq!(errno(odd.try_write("poke", "x")), libc::ETIMEDOUT);

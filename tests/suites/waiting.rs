@@ -78,7 +78,7 @@ fn a_nonblocking_verb_returns_at_once_a_second_is_eagain_and_failure_shows_in_la
 
 #[test]
 fn a_verb_past_its_deadline_runs_on_keeps_others_out_and_ends_in_last_error() {
-    let config = "[deadlines]\nverb = 1\nactivate = 1\n".to_owned();
+    let config = "[deadlines]\nactivate = 1\n".to_owned();
     let mounted = Mounted::with(Options { config, ..Options::default() });
     let fw = mounted.firewall("fw-a");
     fw.put("machine/vm.image", &format!("{}\n", slow_image().display()));

@@ -8,7 +8,6 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
 use crate::network::{Network, does};
@@ -49,15 +48,14 @@ impl Engine {
 
     /// An engine whose disk is a tmpfs of these mount options, for example `size=60m`.
     pub fn with_disk(options: &str) -> Self {
-        static NUMBER: AtomicU8 = AtomicU8::new(1);
         crate::require_testbed();
         away_from_the_machine();
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let network = Network::new();
+        let number = network.number();
         let directory = PathBuf::from(format!("/run/engine-{}-{number}", std::process::id()));
         fs::create_dir(&directory).expect("a directory below /run");
         fs::create_dir(directory.join("data")).expect("a directory for the engine's data");
         does(Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(directory.join("data")));
-        let network = Network::new(number);
         certificates::make(&directory.join("tls"), &network.address());
         fs::write(directory.join("daemon.json"), "{}\n").expect("daemon.json");
         let engine = Self {
@@ -140,7 +138,10 @@ impl Engine {
         let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
         if !images.iter().any(|known| known == name) {
             let directory = if name == "firewall" { image().to_owned() } else { crate::debian(name) };
-            self.import(name, &directory, r#"CMD ["/sbin/init"]"#);
+            // A word a line, as the driver Oci reads it.
+            let words = fs::read_to_string(directory.join("etc/nfio/command")).expect("the image's command");
+            let words: Vec<_> = words.lines().map(|word| format!("{word:?}")).collect();
+            self.import(name, &directory, &format!("CMD [{}]", words.join(", ")));
             images.push(name.to_owned());
         }
         name.to_owned()

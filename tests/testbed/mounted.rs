@@ -192,7 +192,8 @@ impl Mounted {
         self.of_image(ty, name, ty)
     }
 
-    /// Makes an instance whose host and image are set.
+    /// Makes an instance of a type, with host and image set: `firewall` is the busybox image, others are of Debian
+    /// packages.
     #[track_caller]
     pub fn of_image(&self, ty: &str, name: &str, image: &str) -> Instance {
         let instance = self.instance(ty, name);

@@ -9,12 +9,19 @@ use std::process::Command;
 pub struct Network(u8);
 
 impl Network {
-    /// Makes the network of that number, which is used once in a test bed.
-    pub(crate) fn new(number: u8) -> Self {
+    /// Makes a network; its number is used once in a test bed, whichever test binaries run there.
+    pub(crate) fn new() -> Self {
+        let free = |number: &u8| {
+            let name = Self(*number).name();
+            let output = Command::new("ip").args(["netns", "add", &name]).output().expect("ip");
+            let words = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() || words.contains("File exists"), "ip netns add {name}: {words}");
+            output.status.success()
+        };
+        let number = (1..=u8::MAX).find(free).expect("a free number");
         let network = Self(number);
         let (name, outside, inside) = (network.name(), format!("host{number}"), format!("up{number}"));
         let ip = |arguments: &[&str]| does(Command::new("ip").args(arguments));
-        ip(&["netns", "add", &name]);
         ip(&["link", "add", &outside, "type", "veth", "peer", "name", &inside, "netns", &name]);
         ip(&["address", "add", &format!("10.99.{number}.1/24"), "dev", &outside]);
         ip(&["link", "set", &outside, "up"]);
@@ -30,6 +37,11 @@ impl Network {
         // An engine asks for it; the file is per namespace.
         does(network.command("sh").args(["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]));
         network
+    }
+
+    /// What tells it from the others of the test bed.
+    pub(crate) fn number(&self) -> u8 {
+        self.0
     }
 
     fn name(&self) -> String {

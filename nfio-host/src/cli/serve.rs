@@ -36,8 +36,7 @@ pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl 
     let hypervisor = factory.initialise(&config.hypervisor, Settings { docker, oci })?;
     let directory = root.dir().try_clone_to_owned()?;
     let fsname = root.path().display().to_string();
-    let vnfs =
-        Arc::new(VnfsOperations::new(root, registry, hypervisor, config.deadlines, config.policy.clone())?);
+    let vnfs = VnfsOperations::new(root, registry, hypervisor, config.deadlines, config.policy.clone())?;
     let mount = MountConfig {
         mountpoint: mountpoint.to_owned(),
         fsname,

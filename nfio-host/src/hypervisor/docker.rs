@@ -112,7 +112,8 @@ impl Docker {
     /// The engine of a host that is to be told something: its memory is up, or it has failed to answer.
     fn ready(&self, host: &str) -> Result<Arc<Engine>> {
         let engine = self.engine(host)?;
-        self.wait(engine.memory.settled(QUICK));
+        // A little longer than an answer may take, so that a failure is told in its own words.
+        self.wait(engine.memory.settled(QUICK + Duration::from_millis(500)));
         Ok(engine)
     }
 
@@ -329,11 +330,20 @@ impl Hypervisor for Docker {
     }
 
     fn set_forwarding(&self, guest: &Guest, on: bool) -> Result<()> {
-        let (_, known) = self.running(guest)?;
+        let (engine, known) = self.running(guest)?;
         // On another machine the engine has set it when the guest started.
         let Some(sysctls) = known.sysctls.filter(|sysctls| sysctls.forwards()) else { return Ok(()) };
         let Some(init) = &known.init else { return Err(ended(guest)) };
-        forward(init, &sysctls, on).map_err(|e| HypervisorError::Start(format!("{}: {e}", guest.name)).into())
+        forward(init, &sysctls, on).map_err(|e| {
+            if init.alive() {
+                return HypervisorError::Start(format!("{}: {e}", guest.name)).into();
+            }
+            // Its end is known before the event tells of it: whoever looks next finds it ended.
+            match self.wait(engine.look(&known.container)) {
+                Ok(()) => ended(guest),
+                Err(failure) => failure.of(HypervisorError::Start, &guest.name, &engine.address),
+            }
+        })
     }
 
     fn adopt(&self, guest: &Guest, log: &Path) -> Result<Status> {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::handle::{Handle, Scope};
 use super::instance::Instance;
-use super::{VnfsOperations, last_error, spec, standard, verb};
+use super::{VnfsOperations, call, last_error, spec, standard, verb};
 use crate::error::{HostError, HypervisorError, NfioError, Result};
 use crate::fs::operations::{Access, Caller, Lane, OnChange, Operations, TypeState, Written};
 use crate::hypervisor::Execution;
@@ -165,13 +165,13 @@ impl VnfsOperations {
     }
 
     /// A handle for a module's quick calls.
-    fn lend<'a>(&'a self, instance: &'a Instance, scope: Scope<'a>) -> Result<Handle<'a>> {
+    fn lend(&self, instance: &Arc<Instance>, scope: Scope) -> Result<Handle> {
         let directory = spec::directory(&self.root, instance)?;
-        Ok(Handle::new(self, instance, scope, directory).expiring(self.deadlines.read))
+        Ok(Handle::new(self.own.clone(), instance, scope, directory, self.deadlines.read))
     }
 
     /// A write to `action`: a verb a line.
-    fn verbs(&self, instance: &Instance, data: &[u8]) -> Result<usize> {
+    fn verbs(&self, instance: &Arc<Instance>, data: &[u8]) -> Result<usize> {
         let turn = instance.busy()?;
         verb::run_lines(data, |word| {
             let verb = verb::Verb::parse(word);
@@ -182,7 +182,7 @@ impl VnfsOperations {
 
     /// The text of an own file. A value ends in a newline, and a verb can always be read, so that `grep -R`, `tar` and
     /// `cp -r` pass over it.
-    fn read_own(&self, instance: &Instance, file: &File) -> Result<Vec<u8>> {
+    fn read_own(&self, instance: &Arc<Instance>, file: &File) -> Result<Vec<u8>> {
         let module = self.own(instance, file)?;
         let answer = module.read(&self.lend(instance, Scope::Read)?, &file.path);
         match (file.kind, answer) {
@@ -199,7 +199,7 @@ impl VnfsOperations {
 
     /// A write to an own file. One to a verb has the instance's turn, so it may do what the life cycle does; one that
     /// says nothing is answered here, so that copying or restoring a tree runs nothing.
-    fn write_own(&self, instance: &Instance, file: &File, data: &[u8]) -> Result<usize> {
+    fn write_own(&self, instance: &Arc<Instance>, file: &File, data: &[u8]) -> Result<usize> {
         let module = self.own(instance, file)?;
         if file.kind != Kind::Verb {
             let handle = self.lend(instance, Scope::Read)?;
@@ -210,8 +210,14 @@ impl VnfsOperations {
         }
         let turn = instance.busy()?;
         let directory = spec::directory(&self.root, instance)?;
-        let handle = Handle::new(self, instance, Scope::Verb(&turn), directory);
-        last_error::note(instance, &file.path, module.write(&handle, &file.path, data)).map(|()| data.len())
+        let deadline = self.deadlines.verb;
+        let handle = Handle::new(self.own.clone(), instance, Scope::Verb, directory, deadline).in_turn(turn);
+        let (path, text) = (file.path.clone(), data.to_owned());
+        let (outcome, _turn) =
+            call::within(deadline, handle, module, format!("write to {path}"), move |module, handle| {
+                module.write(handle, &path, &text)
+            });
+        last_error::note(instance, &file.path, outcome).map(|()| data.len())
     }
 
     /// A write to `command`: a script for the guest's shell. Its output is the answer, also when it failed.

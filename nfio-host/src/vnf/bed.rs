@@ -3,10 +3,13 @@
 use middlebox_sdk::{File, Middlebox, Type, Vnf};
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use super::*;
 use crate::config;
+use crate::fs::operations::Operations;
 use crate::hypervisor::{Execution, GuestSpec, Output, Prepared, PutFile};
 use crate::root::Relocation;
 
@@ -21,12 +24,22 @@ pub(super) struct World {
     pub(super) runs: u32,
     /// Steps that fail, and with what.
     pub(super) failing: HashMap<&'static str, NfioError>,
+    /// Steps that do not end before they are told to.
+    pub(super) held: HashMap<String, Held>,
+    /// The call of the module that outstays its deadline, and who hears what it is answered from then on.
+    pub(super) outstaying: Option<(&'static str, Sender<Vec<i32>>)>,
     /// Guests end as soon as they have been configured.
     pub(super) short_lived: bool,
     /// What was asked to be made last.
     pub(super) spec: Option<GuestSpec>,
     /// What the last start was given.
     pub(super) prepared: Prepared,
+}
+
+/// A step that is held: it tells that it has begun, and waits.
+pub(super) struct Held {
+    begun: Sender<()>,
+    go: Receiver<()>,
 }
 
 #[derive(Clone, Default)]
@@ -40,7 +53,15 @@ impl Shared {
     fn step(&self, step: &str) -> Result<()> {
         let mut world = self.world();
         world.steps.push(step.to_owned());
-        world.failing.get(step).map_or(Ok(()), |e| Err(e.clone()))
+        let outcome = world.failing.get(step).map_or(Ok(()), |e| Err(e.clone()));
+        let held = world.held.remove(step);
+        drop(world);
+        if let Some(held) = held {
+            held.begun.send(()).unwrap();
+            // Also where the test is over.
+            let _ = held.go.recv();
+        }
+        outcome
     }
 
     fn turn_into(&self, guest: &Guest, step: &str, status: Status) -> Result<()> {
@@ -145,13 +166,40 @@ impl Hypervisor for Shared {
 /// The type `box`: a value `seen`, and a verb `do` that does to the guest what is written to it.
 struct FakeBox(Shared);
 
+impl FakeBox {
+    /// Where it is told to outstay: asks until it is refused, then for everything that changes something.
+    fn outstay(&self, function: &str, vnf: &Vnf<'_>) {
+        let outstaying = self.0.world().outstaying.take_if(|(which, _)| *which == function);
+        let Some((_, heard)) = outstaying else { return };
+        while vnf.name().is_ok() {
+            std::thread::yield_now();
+        }
+        let answers = [
+            vnf.put_file("/late", 0o644, b"late"),
+            vnf.execute_in_guest(&["late"], b"").map(drop),
+            vnf.write_file("late", b"late"),
+            vnf.set_env("LATE", "1"),
+            vnf.stop(),
+            vnf.destroy(true),
+            vnf.get_ip().map(drop),
+            vnf.value("status").map(drop),
+            vnf.read_file("machine/ip").map(drop),
+        ];
+        let codes = answers.map(|answer| answer.map_or_else(|e| e.code(), |()| 0));
+        let _ = heard.send(codes.to_vec());
+    }
+}
+
 impl Middlebox for FakeBox {
     fn describe(&self) -> Type {
         Type::new("box", "1").file(File::verb("do")).file(File::value("stats/seen"))
     }
 
     fn write(&self, vnf: &Vnf<'_>, _: &str, data: &[u8]) -> Result<()> {
+        self.outstay("write", vnf);
         match data {
+            b"stop" => vnf.stop(),
+            b"execute" => vnf.execute_in_guest(&["true"], b"").map(drop),
             b"destroy" => vnf.destroy(false),
             b"deploy" => vnf.deploy(),
             _ => Err(NfioError::configuration("what?")),
@@ -164,11 +212,13 @@ impl Middlebox for FakeBox {
 
     fn prepare(&self, vnf: &Vnf<'_>, nf_conf: &[u8]) -> Result<()> {
         self.0.step("prepare")?;
+        self.outstay("prepare", vnf);
         vnf.put_file("/etc/nf.conf", 0o644, nf_conf)
     }
 
-    fn configure(&self, _: &Vnf<'_>, _: &[u8]) -> Result<()> {
+    fn configure(&self, vnf: &Vnf<'_>, _: &[u8]) -> Result<()> {
         let outcome = self.0.step("configure");
+        self.outstay("configure", vnf);
         let mut world = self.0.world();
         if world.short_lived {
             world.guests.values_mut().for_each(|status| *status = Status::Exited);
@@ -179,7 +229,7 @@ impl Middlebox for FakeBox {
 
 /// The instance `box/a`, ready to be activated.
 pub(super) struct Bed {
-    pub(super) vnfs: VnfsOperations,
+    pub(super) vnfs: Arc<VnfsOperations>,
     pub(super) shared: Shared,
     pub(super) directory: tempfile::TempDir,
 }
@@ -192,31 +242,48 @@ pub(super) fn myself() -> Caller {
 
 impl Bed {
     pub(super) fn new() -> Self {
+        Self::with(config::Deadlines::default())
+    }
+
+    /// One where a call within a verb has a second.
+    pub(super) fn hasty() -> Self {
+        Self::with(config::Deadlines { verb: Duration::from_secs(1), ..config::Deadlines::default() })
+    }
+
+    fn with(deadlines: config::Deadlines) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let shared = Shared::default();
-        let bed = Self { vnfs: Self::take_up(&directory, &shared, false), shared, directory };
+        let bed = Self { vnfs: Self::take_up(&directory, &shared, false, deadlines), shared, directory };
         bed.vnfs.create(A, 0o755, myself()).unwrap();
         bed.write("machine/ip", "127.0.0.1\n");
         bed.write("machine/vm.image", "image\n");
         bed
     }
 
-    fn take_up(directory: &tempfile::TempDir, shared: &Shared, lost: bool) -> VnfsOperations {
+    fn take_up(
+        directory: &tempfile::TempDir,
+        shared: &Shared,
+        lost: bool,
+        deadlines: config::Deadlines,
+    ) -> Arc<VnfsOperations> {
         let policy = Policy { hosts: vec!["127.0.0.1".into()], ..Policy::default() };
         let root = Root::open(directory.path(), Relocation::None).unwrap();
         let registry = Registry::of(FakeBox(shared.clone()), &root.private());
         if lost {
             registry.lose();
         }
-        VnfsOperations::new(root, registry, Arc::new(shared.clone()), config::Deadlines::default(), policy)
-            .unwrap()
+        VnfsOperations::new(root, registry, Arc::new(shared.clone()), deadlines, policy).unwrap()
     }
 
     /// Ends nfio and mounts again, with the module or without.
     pub(super) fn mount_again(self, lost: bool) -> Self {
         let Self { vnfs, shared, directory } = self;
         drop(vnfs);
-        Self { vnfs: Self::take_up(&directory, &shared, lost), shared, directory }
+        Self {
+            vnfs: Self::take_up(&directory, &shared, lost, config::Deadlines::default()),
+            shared,
+            directory,
+        }
     }
 
     pub(super) fn path(&self, file: &str) -> PathBuf {
@@ -259,6 +326,26 @@ impl Bed {
 
     pub(super) fn fail(&self, step: &'static str, error: impl Into<NfioError>) {
         self.shared.world().failing.insert(step, error.into());
+    }
+
+    /// Has a call of the module outstay its deadline; what comes back tells the codes that it is answered then.
+    pub(super) fn outstay(&self, function: &'static str) -> Receiver<Vec<i32>> {
+        let (heard, codes) = channel();
+        self.shared.world().outstaying = Some((function, heard));
+        codes
+    }
+
+    /// Holds the next step of this name: what comes back tells that it has begun, and lets it go on.
+    pub(super) fn hold(&self, step: &str) -> (Receiver<()>, Sender<()>) {
+        let ((begun, has_begun), (release, go)) = (channel(), channel());
+        self.shared.world().held.insert(step.to_owned(), Held { begun, go });
+        (has_begun, release)
+    }
+
+    /// A write to the module's verb `do`: the code that it fails with; 0: it succeeds.
+    pub(super) fn do_own(&self, data: &[u8]) -> i32 {
+        let file = self.vnfs.special("box", "do").unwrap();
+        self.vnfs.write(A, &file, data, myself()).count.map_or_else(|e| e.code(), |_| 0)
     }
 
     /// Brings the guest into a state, by hand where no verb leads there; `dead` is one that has vanished.

@@ -4,8 +4,7 @@
 use middlebox_sdk::{Host, Level, Output};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError, mpsc};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::instance::{Busy, Instance};
@@ -13,87 +12,126 @@ use super::{Verb, VnfsOperations, spec};
 use crate::beneath;
 use crate::error::{HostError, HypervisorError, NfioError, Result, one_line};
 use crate::hypervisor::{Execution, Prepared, PutFile};
-use crate::modules::Module;
 
 /// The call that a handle is lent to.
 #[derive(Clone, Copy)]
-pub(super) enum Scope<'a> {
+pub(super) enum Scope {
     /// `getattr`: nothing that asks a driver.
     Getattr,
     /// `read`, and `write` to a value: nothing that changes the guest.
     Read,
-    /// `write` to a verb, by whoever has the turn: everything.
-    Verb(&'a Busy<'a>),
+    /// `write` to a verb, with the turn: everything.
+    Verb,
     /// `prepare`: the guest does not run yet; files, environment and command are gathered for its start.
     Prepare,
     /// `configure`: the guest runs, and stays.
     Configure,
 }
 
-/// A handle. It is good for one call; past `expires` it refuses everything.
-pub(super) struct Handle<'a> {
-    vnfs: &'a VnfsOperations,
-    instance: &'a Instance,
-    scope: Scope<'a>,
+/// A handle. It is good for one call; past its deadline, or once it is closed, it refuses everything. It owns what it
+/// needs, because a call that hangs keeps it for good; but it does not keep the mount alive.
+pub(super) struct Handle {
+    vnfs: Weak<VnfsOperations>,
+    instance: Arc<Instance>,
+    scope: Scope,
     files: Files,
-    prepared: Mutex<Prepared>,
+    /// Locked while the module has something changed, so that nobody closes the handle in the middle of it. None: it
+    /// is closed.
+    lease: Mutex<Option<Lease>>,
 }
 
-/// The ordinary files of an instance, until the handle expires.
-struct Files {
+/// What a call has for its time, and its lender gets back.
+#[derive(Default)]
+pub(super) struct Lease {
+    /// The instance's turn, for the verbs that a verb runs.
+    pub(super) turn: Option<Busy>,
+    /// What `prepare` asked for.
+    pub(super) prepared: Prepared,
+}
+
+/// The ordinary files of an instance, for a time.
+pub(super) struct Files {
     directory: OwnedFd,
-    expires: Option<Instant>,
+    expires: Instant,
+}
+
+fn lost() -> NfioError {
+    HostError::Deadline("the call missed its deadline and lost its handle".into()).into()
 }
 
 impl Files {
-    fn alive(&self) -> Result<()> {
-        match self.expires {
-            Some(expires) if Instant::now() >= expires => {
-                Err(HostError::Deadline("the call missed its deadline and lost its handle".into()).into())
-            }
-            _ => Ok(()),
-        }
+    /// The files in a directory, until then.
+    pub(super) fn until(directory: OwnedFd, expires: Instant) -> Self {
+        Self { directory, expires }
     }
 
-    fn read(&self, path: &str) -> Result<Vec<u8>> {
+    fn alive(&self) -> Result<()> {
+        if Instant::now() < self.expires { Ok(()) } else { Err(lost()) }
+    }
+
+    pub(super) fn read(&self, path: &str) -> Result<Vec<u8>> {
         self.alive()?;
         spec::file(self.directory.as_fd(), path)
     }
 
-    fn write(&self, path: &str, data: &[u8]) -> Result<()> {
+    pub(super) fn write(&self, path: &str, data: &[u8]) -> Result<()> {
         self.alive()?;
         beneath::write_file(self.directory.as_fd(), Path::new(path), data, 0o644)
     }
 }
 
-impl<'a> Handle<'a> {
-    /// A handle on an instance whose directory is open.
+impl Handle {
+    /// A handle on an instance whose directory is open, worth nothing after `deadline`.
     pub(super) fn new(
-        vnfs: &'a VnfsOperations,
-        instance: &'a Instance,
-        scope: Scope<'a>,
+        vnfs: Weak<VnfsOperations>,
+        instance: &Arc<Instance>,
+        scope: Scope,
         directory: OwnedFd,
+        deadline: Duration,
     ) -> Self {
-        let files = Files { directory, expires: None };
-        Self { vnfs, instance, scope, files, prepared: Mutex::default() }
+        let files = Files::until(directory, Instant::now() + deadline);
+        Self { vnfs, instance: Arc::clone(instance), scope, files, lease: Mutex::new(Some(Lease::default())) }
     }
 
-    /// The same handle, worth nothing after `deadline`.
-    pub(super) fn expiring(mut self, deadline: Duration) -> Self {
-        self.files.expires = Some(Instant::now() + deadline);
-        self
+    /// The same handle, which has the instance's turn until it is closed.
+    pub(super) fn in_turn(self, turn: Busy) -> Self {
+        let lease = Lease { turn: Some(turn), ..Lease::default() };
+        Self { lease: Mutex::new(Some(lease)), ..self }
     }
 
-    /// What `prepare` asked for.
-    pub(super) fn into_prepared(self) -> Prepared {
-        self.prepared.into_inner().unwrap_or_else(PoisonError::into_inner)
+    /// How long it is still good.
+    pub(super) fn left(&self) -> Duration {
+        self.files.expires.saturating_duration_since(Instant::now())
+    }
+
+    /// The instance that it is for.
+    pub(super) fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    /// Ends it for good, once nothing is being changed by it any more.
+    pub(super) fn close(&self) -> Lease {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+
+    /// The mount's side, while the handle is good.
+    fn alive(&self) -> Result<Arc<VnfsOperations>> {
+        self.files.alive()?;
+        self.vnfs.upgrade().ok_or_else(|| NfioError::posix(libc::ESHUTDOWN, "nfio is being unmounted"))
+    }
+
+    /// Has something changed. The handle stays open until that is done.
+    fn change<T>(&self, change: impl FnOnce(&VnfsOperations, &mut Lease) -> Result<T>) -> Result<T> {
+        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        let vnfs = self.alive()?;
+        change(&vnfs, lease.as_mut().ok_or_else(lost)?)
     }
 
     fn refuse<T>(&self, what: &str) -> Result<T> {
         let scope = match self.scope {
             Scope::Getattr => "getattr",
             Scope::Read => "a read, or a write to a value",
-            Scope::Verb(_) => "a write to a verb",
+            Scope::Verb => "a write to a verb",
             Scope::Prepare => "prepare",
             Scope::Configure => "configure",
         };
@@ -101,21 +139,22 @@ impl<'a> Handle<'a> {
     }
 
     fn gather(&self, what: &str, gather: impl FnOnce(&mut Prepared)) -> Result<()> {
-        self.files.alive()?;
-        if !matches!(self.scope, Scope::Prepare) {
-            return self.refuse(what);
-        }
-        gather(&mut self.prepared.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(())
+        self.change(|_, lease| match self.scope {
+            Scope::Prepare => {
+                gather(&mut lease.prepared);
+                Ok(())
+            }
+            _ => self.refuse(what),
+        })
     }
 
     /// Identity of the guest if there is one: what the record says counts, not what the files say now.
-    fn recorded(&self, what: &str) -> Result<String> {
+    fn recorded(&self, vnfs: &VnfsOperations, what: &str) -> Result<String> {
         let record = self.instance.record();
-        let now = || spec::configuration(&self.vnfs.root, self.instance);
+        let now = || spec::configuration(&vnfs.root, &self.instance);
         match (what, record) {
             ("user", Some(record)) => Ok(record.guest.user),
-            ("user", None) => spec::user(&self.vnfs.root, self.instance),
+            ("user", None) => spec::user(&vnfs.root, &self.instance),
             ("host", Some(record)) => Ok(record.guest.host),
             ("host", None) => Ok(now()?.ip_address),
             (_, Some(record)) => Ok(record.guest.image),
@@ -128,14 +167,14 @@ fn unknown<T>(what: &str, name: &str) -> Result<T> {
     Err(NfioError::posix(libc::EOPNOTSUPP, format!("this host knows no {what} called {name}")))
 }
 
-impl Host for Handle<'_> {
+impl Host for Handle {
     fn identity(&self, what: &str) -> Result<String> {
-        self.files.alive()?;
+        let vnfs = self.alive()?;
         match what {
             "type" => Ok(self.instance.ty.clone()),
             "name" => Ok(self.instance.name.clone()),
-            "driver" => Ok(self.vnfs.hypervisor.name().to_owned()),
-            "user" | "host" | "image" => self.recorded(what),
+            "driver" => Ok(vnfs.hypervisor.name().to_owned()),
+            "user" | "host" | "image" => self.recorded(&vnfs, what),
             _ => unknown("identity", what),
         }
     }
@@ -145,26 +184,28 @@ impl Host for Handle<'_> {
     }
 
     fn write_file(&self, path: &str, data: &[u8]) -> Result<()> {
-        self.files.write(path, data)
+        self.change(|_, _| self.files.write(path, data))
     }
 
     fn value(&self, name: &str) -> Result<Vec<u8>> {
-        self.files.alive()?;
+        let vnfs = self.alive()?;
         if matches!(self.scope, Scope::Getattr) && !VnfsOperations::answered_from_memory(name) {
             return self.refuse("ask the driver");
         }
-        self.vnfs.read_standard(self.instance, name)
+        vnfs.read_standard(&self.instance, name)
     }
 
     fn put_file(&self, path: &str, mode: u32, data: &[u8]) -> Result<()> {
-        self.files.alive()?;
         let file = PutFile { path: path.to_owned(), mode, data: data.to_owned() };
         match self.scope {
             Scope::Prepare => self.gather("put a file into the guest", |prepared| prepared.files.push(file)),
-            Scope::Configure | Scope::Verb(_) => {
-                self.vnfs.hypervisor.put_file(&self.vnfs.guest(self.instance)?, &file)
+            Scope::Configure | Scope::Verb => {
+                self.change(|vnfs, _| vnfs.hypervisor.put_file(&vnfs.guest(&self.instance)?, &file))
             }
-            Scope::Getattr | Scope::Read => self.refuse("put a file into the guest"),
+            Scope::Getattr | Scope::Read => {
+                self.alive()?;
+                self.refuse("put a file into the guest")
+            }
         }
     }
 
@@ -178,9 +219,9 @@ impl Host for Handle<'_> {
     }
 
     fn operate(&self, operation: &str, argument: &str) -> Result<String> {
-        self.files.alive()?;
+        let vnfs = self.alive()?;
         let verb = match operation {
-            "get_id" | "get_ip" | "guest_status" | "counters" => return self.ask(operation),
+            "get_id" | "get_ip" | "guest_status" | "counters" => return self.ask(&vnfs, operation),
             "deploy" => Verb::Activate,
             "start" => Verb::Start,
             "restart" => Verb::Restart,
@@ -190,16 +231,18 @@ impl Host for Handle<'_> {
             "destroy" => Verb::Destroy,
             _ => return unknown("operation", operation),
         };
-        let Scope::Verb(turn) = self.scope else { return self.refuse(operation) };
-        if verb == Verb::Destroy && argument != "force" {
-            self.vnfs.hypervisor.destroy(&self.vnfs.guest(self.instance)?, false)?;
-        }
-        self.vnfs.run_in_turn(self.instance, verb, turn)?;
-        Ok(String::new())
+        self.change(|vnfs, lease| {
+            let Some(turn) = &lease.turn else { return self.refuse(operation) };
+            if verb == Verb::Destroy && argument != "force" {
+                vnfs.hypervisor.destroy(&vnfs.guest(&self.instance)?, false)?;
+            }
+            vnfs.run_in_turn(&self.instance, verb, turn)?;
+            Ok(String::new())
+        })
     }
 
     fn execute(&self, argv: &[&str], stdin: &[u8]) -> Result<Output> {
-        self.files.alive()?;
+        let vnfs = self.alive()?;
         if matches!(self.scope, Scope::Getattr | Scope::Prepare) {
             return self.refuse("run a command in the guest");
         }
@@ -208,8 +251,9 @@ impl Host for Handle<'_> {
         }
         let execution =
             Execution { argv: argv.iter().map(ToString::to_string).collect(), stdin: stdin.to_owned() };
-        let guest = self.vnfs.guest(self.instance)?;
-        let output = self.vnfs.hypervisor.execute_in_guest(&guest, &execution)?;
+        let guest = self.change(|vnfs, _| vnfs.guest(&self.instance))?;
+        // Whoever closes the handle does not wait for it: the guest may never answer, and stopping it ends it.
+        let output = vnfs.hypervisor.execute_in_guest(&guest, &execution)?;
         Ok(Output { exit_code: output.exit_code, stdout: output.stdout, stderr: output.stderr })
     }
 
@@ -218,17 +262,17 @@ impl Host for Handle<'_> {
     }
 }
 
-impl Handle<'_> {
-    fn ask(&self, operation: &str) -> Result<String> {
+impl Handle {
+    fn ask(&self, vnfs: &VnfsOperations, operation: &str) -> Result<String> {
         if matches!(self.scope, Scope::Getattr) {
             return self.refuse("ask the driver");
         }
         match operation {
-            "get_id" => self.vnfs.hypervisor.get_id(&self.vnfs.guest(self.instance)?),
-            "get_ip" => self.vnfs.ip(self.instance),
-            "guest_status" => self.vnfs.status(self.instance).map(|status| status.to_string()),
+            "get_id" => vnfs.hypervisor.get_id(&vnfs.guest(&self.instance)?),
+            "get_ip" => vnfs.ip(&self.instance),
+            "guest_status" => vnfs.status(&self.instance).map(|status| status.to_string()),
             _ => {
-                let counters = self.vnfs.counters(self.instance)?;
+                let counters = vnfs.counters(&self.instance)?;
                 Ok(format!(
                     "rx_bytes = {}\ntx_bytes = {}\npkt_drops = {}\n",
                     counters.rx_bytes, counters.tx_bytes, counters.pkt_drops
@@ -238,7 +282,8 @@ impl Handle<'_> {
     }
 }
 
-fn log(instance: &str, level: Level, message: &str) {
+/// Writes a line of a module into nfio's log.
+pub(super) fn log(instance: &str, level: Level, message: &str) {
     let message = one_line(message);
     match level {
         Level::Error => tracing::error!("{instance}: {message}"),
@@ -246,87 +291,4 @@ fn log(instance: &str, level: Level, message: &str) {
         Level::Info => tracing::info!("{instance}: {message}"),
         Level::Debug => tracing::debug!("{instance}: {message}"),
     }
-}
-
-/// The handle of `mkdir`: an instance that nobody sees yet has files and a name, and nothing else.
-struct Unborn {
-    files: Files,
-    ty: String,
-    name: String,
-}
-
-impl Unborn {
-    fn refuse<T>(&self) -> Result<T> {
-        Err(NfioError::posix(
-            libc::EPERM,
-            "in mkdir there is no guest yet; a module may read and write files",
-        ))
-    }
-}
-
-impl Host for Unborn {
-    fn identity(&self, what: &str) -> Result<String> {
-        match what {
-            "type" => Ok(self.ty.clone()),
-            "name" => Ok(self.name.clone()),
-            _ => self.refuse(),
-        }
-    }
-
-    fn read_file(&self, path: &str) -> Result<Vec<u8>> {
-        self.files.read(path)
-    }
-
-    fn write_file(&self, path: &str, data: &[u8]) -> Result<()> {
-        self.files.write(path, data)
-    }
-
-    fn value(&self, _: &str) -> Result<Vec<u8>> {
-        self.refuse()
-    }
-
-    fn put_file(&self, _: &str, _: u32, _: &[u8]) -> Result<()> {
-        self.refuse()
-    }
-
-    fn set_env(&self, _: &str, _: &str) -> Result<()> {
-        self.refuse()
-    }
-
-    fn set_command(&self, _: &[&str]) -> Result<()> {
-        self.refuse()
-    }
-
-    fn operate(&self, _: &str, _: &str) -> Result<String> {
-        self.refuse()
-    }
-
-    fn execute(&self, _: &[&str], _: &[u8]) -> Result<Output> {
-        self.refuse()
-    }
-
-    fn log(&self, level: Level, message: &str) {
-        log(&format!("{}/{}", self.ty, self.name), level, message);
-    }
-}
-
-/// Calls a module's `mkdir`. The kernel holds the lock of the type's directory meanwhile, so a module that does not
-/// come back loses its handle and the caller gets ETIMEDOUT.
-pub(super) fn call_mkdir(
-    module: std::sync::Arc<Module>,
-    at: crate::tree::Instance<'_>,
-    directory: OwnedFd,
-    deadline: Duration,
-) -> Result<()> {
-    let files = Files { directory, expires: Some(Instant::now() + deadline) };
-    let unborn = Unborn { files, ty: at.ty.to_owned(), name: at.name.to_owned() };
-    let (done, outcome) = mpsc::channel();
-    thread::Builder::new().name(format!("mkdir {}", at.ty)).spawn(move || {
-        // Nobody waits any more once the deadline has passed.
-        let _ = done.send(module.mkdir(&unborn));
-    })?;
-    outcome.recv_timeout(deadline).unwrap_or_else(|_| {
-        let message = format!("the module of type {} did not answer mkdir within {deadline:?}", at.ty);
-        Err(HostError::Deadline(message).into())
-    })
 }

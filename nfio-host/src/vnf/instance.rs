@@ -4,7 +4,7 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::disk::remove_synced;
 use super::record::Record;
@@ -25,9 +25,9 @@ pub(super) struct Instance {
     /// The instance's name.
     pub(super) name: String,
     private: PathBuf,
-    /// Held while something that may change the guest runs: verbs run one after the other.
-    verbs: Mutex<()>,
     now: Mutex<Now>,
+    /// Tells that the turn is free.
+    freed: Condvar,
 }
 
 #[derive(Default)]
@@ -35,6 +35,8 @@ struct Now {
     record: Option<Record>,
     transition: Option<Status>,
     last_verb: Option<Verb>,
+    /// Something that may change the guest is under way: verbs run one after the other.
+    busy: bool,
     /// Removed or renamed: whoever still waits for its turn comes too late.
     gone: bool,
 }
@@ -45,9 +47,15 @@ impl fmt::Display for Instance {
     }
 }
 
-/// Keeps an instance from being removed, renamed or given another verb.
-pub(super) struct Busy<'a> {
-    _turn: MutexGuard<'a, ()>,
+/// An instance's turn: keeps it from being removed, renamed or given another verb. It can be handed to another thread.
+pub(super) struct Busy(Arc<Instance>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.now().busy = false;
+        // All: one that finds the instance gone passes nothing on.
+        self.0.freed.notify_all();
+    }
 }
 
 impl Instance {
@@ -60,8 +68,8 @@ impl Instance {
             ty: at.ty.to_owned(),
             name: at.name.to_owned(),
             private,
-            verbs: Mutex::new(()),
             now: Mutex::new(Now { record, ..Now::default() }),
+            freed: Condvar::new(),
         })
     }
 
@@ -98,30 +106,30 @@ impl Instance {
     ///
     /// # Errors
     /// ENOENT where it was removed or renamed meanwhile.
-    pub(super) fn busy(&self) -> Result<Busy<'_>> {
-        self.turn(self.verbs.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn busy(self: &Arc<Self>) -> Result<Busy> {
+        let free = self.freed.wait_while(self.now(), |now| now.busy);
+        self.turn(free.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes the turn if nothing is under way.
     ///
     /// # Errors
     /// Busy (EBUSY), or as [`busy`](Self::busy).
-    pub(super) fn try_busy(&self) -> Result<Busy<'_>> {
-        match self.verbs.try_lock() {
-            Ok(guard) => self.turn(guard),
-            Err(TryLockError::Poisoned(poisoned)) => self.turn(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => {
-                Err(HostError::Busy(format!("a verb is under way on {self}; try again when it is done"))
-                    .into())
-            }
+    pub(super) fn try_busy(self: &Arc<Self>) -> Result<Busy> {
+        let now = self.now();
+        if now.busy {
+            let message = format!("a verb is under way on {self}; try again when it is done");
+            return Err(HostError::Busy(message).into());
         }
+        self.turn(now)
     }
 
-    fn turn<'a>(&'a self, guard: MutexGuard<'a, ()>) -> Result<Busy<'a>> {
-        if self.now().gone {
+    fn turn(self: &Arc<Self>, mut now: MutexGuard<'_, Now>) -> Result<Busy> {
+        if now.gone {
             return Err(NfioError::posix(libc::ENOENT, format!("{self} was removed or renamed meanwhile")));
         }
-        Ok(Busy { _turn: guard })
+        now.busy = true;
+        Ok(Busy(Arc::clone(self)))
     }
 
     /// Notes that it was removed or renamed, by whoever has its turn.

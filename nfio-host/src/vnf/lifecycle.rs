@@ -1,12 +1,16 @@
 //! The life cycle: the table of verbs and states, the order of steps, roll-back. The same for every driver.
 
-use super::handle::{Handle, Scope};
+use middlebox_sdk::Host;
+
+use super::handle::{Handle, Lease, Scope};
 use super::instance::{Busy, Instance};
 use super::record::{Record, Wanted};
-use super::{Verb, VnfsOperations, last_error, spec, standard};
+use super::{Verb, VnfsOperations, call, last_error, spec, standard};
 use crate::beneath;
 use crate::error::{HostError, HypervisorError, NfioError, Result};
 use crate::hypervisor::{Guest, Prepared, Status};
+use crate::modules::Module;
+use std::sync::Arc;
 
 /// How much of the guest's log goes into a message, in bytes.
 const LOG_TAIL: u64 = 4096;
@@ -16,13 +20,13 @@ type Class = fn(String) -> HypervisorError;
 
 impl VnfsOperations {
     /// Runs a verb when its turn has come, and notes its outcome in `last_error`.
-    pub(super) fn run(&self, instance: &Instance, verb: Verb) -> Result<()> {
+    pub(super) fn run(&self, instance: &Arc<Instance>, verb: Verb) -> Result<()> {
         let busy = instance.busy()?;
         self.run_in_turn(instance, verb, &busy)
     }
 
     /// Runs a verb for whoever has the turn already.
-    pub(super) fn run_in_turn(&self, instance: &Instance, verb: Verb, _turn: &Busy<'_>) -> Result<()> {
+    pub(super) fn run_in_turn(&self, instance: &Arc<Instance>, verb: Verb, _turn: &Busy) -> Result<()> {
         instance.note_verb(verb);
         self.tell_changed(instance);
         let outcome = self.admit(instance, verb).and_then(|()| self.dispatch(instance, verb));
@@ -40,7 +44,7 @@ impl VnfsOperations {
     }
 
     /// Section 4's table: a row a verb, the states in its arms.
-    fn dispatch(&self, instance: &Instance, verb: Verb) -> Result<()> {
+    fn dispatch(&self, instance: &Arc<Instance>, verb: Verb) -> Result<()> {
         use Status::{Created, Dead, Exited, Paused, Running, Undeployed};
         if verb == Verb::Forget {
             return self.forget(instance);
@@ -98,7 +102,7 @@ impl VnfsOperations {
     }
 
     /// deploy, prepare, start, configure; on failure everything is rolled back.
-    fn activate(&self, instance: &Instance) -> Result<()> {
+    fn activate(&self, instance: &Arc<Instance>) -> Result<()> {
         // A record without a guest (nfio ended in the middle of an activate): what it left is cleared first.
         if instance.record().is_some() {
             self.destroy(instance)?;
@@ -139,7 +143,7 @@ impl VnfsOperations {
     }
 
     /// prepare, start, configure, forwarding. Whoever calls it undoes it.
-    fn bring_up(&self, instance: &Instance, guest: &Guest) -> Result<()> {
+    fn bring_up(&self, instance: &Arc<Instance>, guest: &Guest) -> Result<()> {
         let prepared = self.prepare(instance)?;
         self.hypervisor.start(guest, &prepared)?;
         // A driver may have had to make the guest anew to start it as `prepare` asked.
@@ -154,7 +158,7 @@ impl VnfsOperations {
 
     /// configure, then forwarding, of a guest that has just been started, by us or by anybody else. The run is noted
     /// as configured. Whoever calls it ends the guest where this fails.
-    pub(super) fn take_in(&self, instance: &Instance, guest: &Guest) -> Result<()> {
+    pub(super) fn take_in(&self, instance: &Arc<Instance>, guest: &Guest) -> Result<()> {
         let run = self.hypervisor.run_id(guest);
         let configured = run.and_then(|run| {
             self.configure(instance)?;
@@ -184,21 +188,34 @@ impl VnfsOperations {
         NfioError::posix(libc::EIO, format!("{error}; the guest has ended; the last it said: {words}"))
     }
 
-    fn prepare(&self, instance: &Instance) -> Result<Prepared> {
-        let module = self.registry.module(&instance.ty)?;
-        let directory = spec::directory(&self.root, instance)?;
-        let nf_conf = self.nf_conf(instance)?;
-        let handle = Handle::new(self, instance, Scope::Prepare, directory);
-        module.prepare(&handle, &nf_conf)?;
-        Ok(Prepared { log: Some(instance.private("log")), ..handle.into_prepared() })
+    fn prepare(&self, instance: &Arc<Instance>) -> Result<Prepared> {
+        let lease = self.call_module(instance, Scope::Prepare, "prepare", Module::prepare)?;
+        Ok(Prepared { log: Some(instance.private("log")), ..lease.prepared })
     }
 
     /// Gives `config/nf_conf` to the running guest.
-    fn configure(&self, instance: &Instance) -> Result<()> {
+    fn configure(&self, instance: &Arc<Instance>) -> Result<()> {
+        self.call_module(instance, Scope::Configure, "configure", Module::configure).map(drop)
+    }
+
+    /// Calls a function of the instance's module that takes `config/nf_conf`.
+    fn call_module(
+        &self,
+        instance: &Arc<Instance>,
+        scope: Scope,
+        function: &str,
+        call: fn(&Module, &dyn Host, &[u8]) -> Result<()>,
+    ) -> Result<Lease> {
         let module = self.registry.module(&instance.ty)?;
         let directory = spec::directory(&self.root, instance)?;
         let nf_conf = self.nf_conf(instance)?;
-        module.configure(&Handle::new(self, instance, Scope::Configure, directory), &nf_conf)
+        let deadline = self.deadlines.verb;
+        let handle = Handle::new(self.own.clone(), instance, scope, directory, deadline);
+        let (outcome, lease) =
+            call::within(deadline, handle, module, function.to_owned(), move |module, handle| {
+                call(module, handle, &nf_conf)
+            });
+        outcome.map(|()| lease)
     }
 
     fn nf_conf(&self, instance: &Instance) -> Result<Vec<u8>> {
@@ -206,7 +223,7 @@ impl VnfsOperations {
         spec::file(spec::directory(&self.root, instance)?.as_fd(), "config/nf_conf")
     }
 
-    pub(super) fn start(&self, instance: &Instance, class: Class) -> Result<()> {
+    pub(super) fn start(&self, instance: &Arc<Instance>, class: Class) -> Result<()> {
         self.want(instance, Wanted::Running)?;
         let guest = self.guest(instance)?;
         self.bring_up(instance, &guest).map_err(|e| {

@@ -94,7 +94,7 @@ impl VnfsOperations {
     }
 
     /// Does what the observer found to be done, unless a verb has the turn: then it looks again.
-    pub(super) fn see_to(&self, instance: &Instance, task: Task) -> Result<()> {
+    pub(super) fn see_to(&self, instance: &Arc<Instance>, task: Task) -> Result<()> {
         let Ok(_turn) = instance.try_busy() else { return Ok(()) };
         // Between the look and the turn a verb may have done it, or undone the need.
         let Some(record) = instance.record() else { return Ok(()) };

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use super::VnfsOperations;
 use super::disk::{io, names, open_dir, remove_directory};
-use super::handle::call_mkdir;
 use super::instance::{self, Instance};
 use super::mend;
+use super::unborn::call_mkdir;
 use crate::error::{HostError, HypervisorError, NfioError, Result};
 use crate::fs::operations::Caller;
 use crate::modules::{Module, Table};

@@ -21,11 +21,15 @@ fn a_user_without_a_fitting_name_is_called_by_number() {
     assert_eq!(user_name(3_999_999_999), "uid3999999999");
 }
 
+/// Only root can hand files to others.
+#[track_caller]
+fn require_root() {
+    assert!(nix::unistd::geteuid().is_root(), "this test gives files to other users: run it as root");
+}
+
 #[test]
 fn whoever_can_change_what_a_guest_is_gets_what_policy_grants() {
-    if !nix::unistd::geteuid().is_root() {
-        return;
-    }
+    require_root();
     assert_eq!(judged(|_| {}).0, 0);
     for file in ["", "config", "machine", "config/boot.conf", "machine/ip", "machine/vm.memory"] {
         let (code, told) = judged(|bed| chown(bed.path(file), Some(1234), None).unwrap());
@@ -50,9 +54,7 @@ fn whoever_can_change_what_a_guest_is_gets_what_policy_grants() {
 
 #[test]
 fn a_tenants_guest_is_held_to_every_key_of_policy() {
-    if !nix::unistd::geteuid().is_root() {
-        return;
-    }
+    require_root();
     for (file, text, key) in [
         ("config/boot.conf", "[capabilities]\nadd = [\"SYS_ADMIN\"]\n", "capabilities"),
         ("config/boot.conf", "pull = true\n", "pull = true"),
