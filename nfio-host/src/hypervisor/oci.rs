@@ -12,7 +12,7 @@ mod exec;
 mod executor;
 mod helper;
 mod images;
-mod inside;
+pub(super) mod inside;
 mod layer;
 mod lease;
 mod monitor;

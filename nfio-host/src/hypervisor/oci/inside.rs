@@ -110,7 +110,7 @@ fn is_dir(dir: BorrowedFd<'_>, name: &OsStr) -> bool {
 }
 
 /// Opens what `name` names below `dir`, refusing names and links that lead out of it.
-pub(super) fn beneath(dir: &Path, name: &Path) -> nix::Result<OwnedFd> {
+pub(in crate::hypervisor) fn beneath(dir: &Path, name: &Path) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let dir = nix::fcntl::openat(AT_FDCWD, dir, flags, Mode::empty())?;
     let how = OpenHow::new()

@@ -1,0 +1,238 @@
+//! A host: one connection to its libvirt, made once and made anew when it is broken, and what is known of its guests.
+//!
+//! Every half second one thread asks for the state of each of our domains, so that a read of `status` costs no request
+//! and is never older than that. Where libvirt does not answer, nothing is known.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+use virt::connect::Connect;
+use virt::domain::{Domain, DomainState, DomainStateReason, DomainStateReasonEnum};
+use virt::domain::{DomainShutoffReason, DomainStateEnum};
+use virt::enumutil::Enum;
+use virt::error::{Error, ErrorNumber};
+
+use super::failure;
+use crate::error::{HypervisorError, NfioError, Result};
+use crate::hypervisor::{Guest, Status};
+
+/// From one look at all domains to the next.
+const TICK: Duration = Duration::from_millis(500);
+/// What was seen longer ago is not told as true any more.
+const STALE: Duration = Duration::from_secs(4);
+
+/// A host.
+pub(super) struct Host {
+    pub(super) uri: String,
+    /// Whether its domains run on this machine.
+    pub(super) local: bool,
+    state: Mutex<State>,
+    /// Looks come one after the other, so that an old one never overwrites a newer one.
+    looking: Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    connection: Option<Arc<Connection>>,
+    /// Ids of the guests that are looked at.
+    ours: HashSet<String>,
+    seen: HashMap<String, Seen>,
+    /// When all were looked at last.
+    looked: Option<Instant>,
+    /// Why the last look failed.
+    lost: Option<String>,
+}
+
+/// A connection, and what tells it from the one before.
+pub(super) struct Connection {
+    pub(super) connect: Connect,
+    number: String,
+}
+
+/// A guest as libvirt last told it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) status: Status,
+    /// Changes with each start; None: it does not run.
+    pub(super) run: Option<String>,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("uri", &self.uri).finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// A host whose guests are looked after from now on, as long as somebody holds it.
+    pub(super) fn new(uri: String, local: bool) -> Result<Arc<Self>> {
+        let host = Arc::new(Self { uri, local, state: Mutex::default(), looking: Mutex::default() });
+        let weak = Arc::downgrade(&host);
+        thread::Builder::new().name("nfio-libvirt".into()).spawn(move || watch(&weak))?;
+        Ok(host)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// That libvirt does not answer.
+    pub(super) fn unreachable(&self, why: &str) -> NfioError {
+        let message =
+            format!("libvirt at {} does not answer: {why}; see that it runs and can be reached", self.uri);
+        HypervisorError::Connection(message).into()
+    }
+
+    /// The connection; a broken one is made anew.
+    pub(super) fn connection(&self) -> Result<Arc<Connection>> {
+        if let Some(connection) = &self.lock().connection
+            && connection.connect.is_alive().unwrap_or(false)
+        {
+            return Ok(Arc::clone(connection));
+        }
+        // Not under the lock: a host that is silent would hold up whoever asks what is known.
+        let connect = Connect::open(Some(&self.uri)).map_err(|e| self.unreachable(e.message()))?;
+        let connection = Arc::new(Connection { connect, number: uuid::Uuid::new_v4().to_string() });
+        self.lock().connection = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    /// Whether an error means that the connection is gone.
+    pub(super) fn is_lost(&self, error: &Error) -> bool {
+        let numbers = [ErrorNumber::Rpc, ErrorNumber::NoConnect, ErrorNumber::SystemError];
+        numbers.into_iter().any(|number| failure::is(error, number))
+    }
+
+    /// The domain of a guest.
+    pub(super) fn domain(&self, guest: &Guest) -> Result<Domain> {
+        let connection = self.connection()?;
+        connection
+            .connect
+            .lookup_domain_by_uuid_string(&guest.labels.id)
+            .map_err(|e| failure::of(&e, HypervisorError::NotFound, &guest.name, self))
+    }
+
+    /// Looks after a guest from now on, and looks at it at once.
+    pub(super) fn look_after(&self, guest: &Guest) -> Result<()> {
+        self.lock().ours.insert(guest.labels.id.clone());
+        self.look(guest)
+    }
+
+    /// Looks no more after a guest.
+    pub(super) fn let_go(&self, guest: &Guest) {
+        let mut state = self.lock();
+        state.ours.remove(&guest.labels.id);
+        state.seen.remove(&guest.labels.id);
+    }
+
+    /// Looks at one guest.
+    pub(super) fn look(&self, guest: &Guest) -> Result<()> {
+        let _turn = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = self.connection()?;
+        let seen = self.see(&connection, &guest.labels.id).map_err(|e| self.unreachable(e.message()))?;
+        let mut state = self.lock();
+        state.lost = None;
+        match seen {
+            Some(seen) => state.seen.insert(guest.labels.id.clone(), seen),
+            None => state.seen.remove(&guest.labels.id),
+        };
+        Ok(())
+    }
+
+    fn see(&self, connection: &Connection, id: &str) -> std::result::Result<Option<Seen>, Error> {
+        let gone = |e: Error| if failure::is_gone(&e) { Ok(None) } else { Err(e) };
+        let domain = match connection.connect.lookup_domain_by_uuid_string(id) {
+            Ok(domain) => domain,
+            Err(e) => return gone(e),
+        };
+        let (state, reason) = match domain.state() {
+            Ok(told) => told,
+            Err(e) => return gone(e),
+        };
+        // The binding does not tell that a domain has vanished: the state is then none at all.
+        let Some(status) = status(&state, &reason) else { return Ok(None) };
+        let runs = matches!(status, Status::Running | Status::Paused | Status::Restarting);
+        // The numbers of domains begin anew with the machine: here its own boot tells one 7 from another, elsewhere the
+        // connection, so that after a break all are configured once more rather than one never.
+        let world = if self.local { boot_id() } else { connection.number.clone() };
+        let run = domain.id().filter(|_| runs).map(|number| format!("{world} {number}"));
+        Ok(Some(Seen { status, run }))
+    }
+
+    /// Looks at all of ours.
+    fn look_at_all(&self) {
+        let _turn = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = self.lock().ours.clone();
+        let outcome = self.connection().and_then(|connection| {
+            let mut seen = HashMap::new();
+            for id in &ours {
+                match self.see(&connection, id) {
+                    Ok(Some(guest)) => drop(seen.insert(id.clone(), guest)),
+                    Ok(None) => {}
+                    Err(e) => return Err(self.unreachable(e.message())),
+                }
+            }
+            Ok(seen)
+        });
+        let mut state = self.lock();
+        match outcome {
+            Ok(seen) => {
+                state.seen = seen;
+                state.looked = Some(Instant::now());
+                state.lost = None;
+            }
+            Err(e) => {
+                state.connection = None;
+                state.looked = None;
+                state.lost = Some(e.to_string());
+            }
+        }
+    }
+
+    /// What is known of a guest.
+    ///
+    /// # Errors
+    /// NotFound where there is none, Connection where libvirt has not answered of late.
+    pub(super) fn seen(&self, guest: &Guest) -> Result<Seen> {
+        let state = self.lock();
+        if let Some(why) = &state.lost {
+            return Err(HypervisorError::Connection(why.clone()).into());
+        }
+        if state.looked.is_some_and(|looked| looked.elapsed() > STALE) {
+            return Err(self.unreachable("it has been silent for some seconds"));
+        }
+        state.seen.get(&guest.labels.id).cloned().ok_or_else(|| failure::not_found(&guest.name))
+    }
+}
+
+fn watch(host: &Weak<Host>) {
+    while let Some(host) = host.upgrade() {
+        if !host.lock().ours.is_empty() {
+            host.look_at_all();
+        }
+        drop(host);
+        thread::sleep(TICK);
+    }
+}
+
+/// This boot of this machine.
+fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
+/// Docker's word for libvirt's state; None: there is no such domain.
+fn status(state: &DomainStateEnum, reason: &DomainStateReasonEnum) -> Option<Status> {
+    let Enum::Known(state) = state else { return None };
+    let never = DomainStateReason::Shutoff(Enum::Known(DomainShutoffReason::Unknown));
+    Some(match state {
+        DomainState::Running | DomainState::Blocked | DomainState::Shutdown => Status::Running,
+        DomainState::Paused | DomainState::PMSuspended => Status::Paused,
+        // Defined, and never started.
+        DomainState::Shutoff if *reason == Enum::Known(never) => Status::Created,
+        DomainState::Shutoff | DomainState::Crashed => Status::Exited,
+        DomainState::NoState => return None,
+    })
+}
