@@ -8,7 +8,6 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
 use crate::network::{Network, does};
@@ -49,15 +48,13 @@ impl Engine {
 
     /// An engine whose disk is a tmpfs of these mount options, for example `size=60m`.
     pub fn with_disk(options: &str) -> Self {
-        static NUMBER: AtomicU8 = AtomicU8::new(1);
         crate::require_testbed();
         away_from_the_machine();
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let directory = PathBuf::from(format!("/run/engine-{}-{number}", std::process::id()));
+        let network = Network::new();
+        let directory = PathBuf::from(format!("/run/engine-{}", network.number()));
         fs::create_dir(&directory).expect("a directory below /run");
         fs::create_dir(directory.join("data")).expect("a directory for the engine's data");
         does(Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(directory.join("data")));
-        let network = Network::new(number);
         certificates::make(&directory.join("tls"), &network.address());
         fs::write(directory.join("daemon.json"), "{}\n").expect("daemon.json");
         let engine = Self {

@@ -9,12 +9,19 @@ use std::process::Command;
 pub struct Network(u8);
 
 impl Network {
-    /// Makes the network of that number, which is used once in a test bed.
-    pub(crate) fn new(number: u8) -> Self {
+    /// Makes a network, of the first number that is free in the test bed; other test programs have theirs here too.
+    pub(crate) fn new() -> Self {
+        let free = |number: &u8| {
+            let name = Self(*number).name();
+            let added = Command::new("ip").args(["netns", "add", &name]).output().expect("ip");
+            let taken = Self(*number).path().exists();
+            assert!(taken, "ip netns add {name}: {}", String::from_utf8_lossy(&added.stderr));
+            added.status.success()
+        };
+        let number = (1..=250).find(free).expect("fewer than 250 networks of hosts");
         let network = Self(number);
         let (name, outside, inside) = (network.name(), format!("host{number}"), format!("up{number}"));
         let ip = |arguments: &[&str]| does(Command::new("ip").args(arguments));
-        ip(&["netns", "add", &name]);
         ip(&["link", "add", &outside, "type", "veth", "peer", "name", &inside, "netns", &name]);
         ip(&["address", "add", &format!("10.99.{number}.1/24"), "dev", &outside]);
         ip(&["link", "set", &outside, "up"]);
@@ -30,6 +37,11 @@ impl Network {
         // An engine asks for it; the file is per namespace.
         does(network.command("sh").args(["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]));
         network
+    }
+
+    /// Its number, which no other network here has.
+    pub(crate) fn number(&self) -> u8 {
+        self.0
     }
 
     fn name(&self) -> String {

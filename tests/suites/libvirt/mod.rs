@@ -1,0 +1,3 @@
+//! The driver Libvirt, on a libvirtd of the test bed; one file a promise.
+
+mod bed;
