@@ -1,13 +1,20 @@
 #!/bin/sh
-# Says and installs what is missing: packages.sh COMMAND=PACKAGE ...
+# Says and installs what is missing: packages.sh COMMAND=PACKAGE ... pkg-config:LIBRARY=PACKAGE ...
 # On Debian and Ubuntu with apt; elsewhere it names the packages. No service is started.
 set -eu
 # Daemons live where a user's PATH does not look.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
+is_here() {
+    case $1 in
+        # A library to build with has no command.
+        pkg-config:*) pkg-config --exists "${1#*:}" ;;
+        *) command -v "$1" ;;
+    esac >/dev/null 2>&1
+}
 missing=
 for pair in "$@"; do
-    command -v "${pair%%=*}" >/dev/null 2>&1 || missing="$missing ${pair#*=}"
+    is_here "${pair%%=*}" || missing="$missing ${pair#*=}"
 done
 [ -n "$missing" ] || exit 0
 
@@ -31,6 +38,20 @@ if [ -e $policy ] || [ -L $policy ]; then mv $policy $policy.nfio; fi
 printf '#!/bin/sh\n# nfio: no service is started by an installation\nexit 101\n' >$policy
 chmod 755 $policy
 
-install() { DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null; }
+install() { DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null; }
+# A package from backports may be here whose version those of the release do not go with: theirs is taken instead.
+install_of_release() {
+    codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    [ -n "$codename" ] || return 1
+    of_release=
+    for package in $missing; do of_release="$of_release $package/$codename"; done
+    install --allow-downgrades $of_release
+}
 # Package lists may be absent or old: they are fetched only when the first try fails.
-install 2>/dev/null || { apt-get update -qq && install; }
+install $missing 2>/dev/null || {
+    apt-get update -qq
+    install $missing || {
+        echo "installing once more, with the versions of this release" >&2
+        install_of_release
+    }
+}
