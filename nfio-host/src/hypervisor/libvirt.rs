@@ -55,8 +55,6 @@ pub struct Libvirt {
     config: LibvirtConfig,
     hosts: Mutex<HashMap<String, Arc<Host>>>,
     boot_files: BootFiles,
-    /// When guests that we started began to boot.
-    booting: Mutex<HashMap<String, Instant>>,
 }
 
 impl Libvirt {
@@ -67,7 +65,7 @@ impl Libvirt {
     pub fn new(config: LibvirtConfig) -> Result<Self> {
         virt::error::clear_error_callback();
         let boot_files = BootFiles::new(&config.state)?;
-        Ok(Self { config, hosts: Mutex::default(), boot_files, booting: Mutex::default() })
+        Ok(Self { config, hosts: Mutex::default(), boot_files })
     }
 
     fn host(&self, address: &str) -> Result<Arc<Host>> {
@@ -132,14 +130,10 @@ impl Libvirt {
         spec.boot.interfaces.iter().map(link).collect()
     }
 
-    /// Waits until the guest's agent answers: as long as it may still be booting, or for one answer.
+    /// Waits until the guest's agent answers: as long as the guest may still be booting, or for one answer.
     fn await_agent(&self, guest: &Guest, host: &Host, domain: &Domain) -> Result<()> {
-        let booting = self.booting.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = booting.get(&guest.labels.id).map_or_else(Instant::now, |began| *began + BOOT_LIMIT);
-        drop(booting);
-        agent::wait(domain, until).map_err(|failure| told(failure, guest, host))?;
-        self.booting.lock().unwrap_or_else(PoisonError::into_inner).remove(&guest.labels.id);
-        Ok(())
+        let until = host.seen(guest)?.since + BOOT_LIMIT;
+        agent::wait(domain, until).map_err(|failure| told(failure, guest, host))
     }
 
     /// Writes kernel parameters in the guest: path below /proc/sys and value.
@@ -173,9 +167,7 @@ impl Libvirt {
     fn clear(&self, id: &str) -> Result<()> {
         images::remove_layer(&self.layer(id))?;
         images::remove_layer(&self.kept_path(id))?;
-        self.boot_files.remove(id)?;
-        self.booting.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-        Ok(())
+        Ok(self.boot_files.remove(id)?)
     }
 
     fn define(&self, spec: &GuestSpec, host: &Host) -> Result<()> {
@@ -311,9 +303,7 @@ impl Hypervisor for Libvirt {
             _ => {}
         }
         let domain = host.domain(guest)?;
-        let began = Instant::now();
         domain.create().map_err(|e| failure::of(&e, HypervisorError::Start, &guest.name, &host))?;
-        self.booting.lock().unwrap_or_else(PoisonError::into_inner).insert(guest.labels.id.clone(), began);
         host.look(guest)?;
         let sysctls = self.kept(guest)?.sysctls;
         let files = self.boot_files.of(guest)?;

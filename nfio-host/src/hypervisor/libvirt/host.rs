@@ -57,6 +57,8 @@ pub(super) struct Seen {
     pub(super) status: Status,
     /// Changes with each start; None: it does not run.
     pub(super) run: Option<String>,
+    /// When this run was first seen.
+    pub(super) since: Instant,
 }
 
 impl fmt::Debug for Host {
@@ -158,7 +160,8 @@ impl Host {
         // connection, so that after a break all are configured once more rather than one never.
         let world = if self.local { boot_id() } else { connection.number.clone() };
         let run = domain.id().filter(|_| runs).map(|number| format!("{world} {number}"));
-        Ok(Some(Seen { status, run }))
+        let before = self.lock().seen.get(id).filter(|before| before.run == run).map(|before| before.since);
+        Ok(Some(Seen { status, run, since: before.unwrap_or_else(Instant::now) }))
     }
 
     /// Looks at all of ours.
