@@ -155,7 +155,11 @@ impl Cgroup {
     }
 
     pub(super) fn thaw(&self) -> io::Result<()> {
-        self.set_frozen(false)
+        match self.set_frozen(false) {
+            // Its processes waited for their end only, and the monitor has removed the group meanwhile.
+            Err(_) if self.freezer().is_none() => Ok(()),
+            thawed => thawed,
+        }
     }
 
     pub(super) fn is_frozen(&self) -> bool {
