@@ -193,7 +193,7 @@ pub struct Libvirt {
     pub layers: PathBuf,
     /// Network that guests are connected to.
     pub network: String,
-    /// `kvm`, or `qemu`: without the processor's help, slow but everywhere.
+    /// `auto`, `kvm`, or `qemu`: without the processor's help, slow but everywhere.
     pub accelerator: Accelerator,
 }
 
@@ -201,7 +201,7 @@ pub struct Libvirt {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accelerator {
-    /// `kvm` where this machine has /dev/kvm, else `qemu`.
+    /// `kvm` where a domain of that type starts, else `qemu`.
     #[default]
     Auto,
     /// The processor.

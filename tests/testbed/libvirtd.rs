@@ -191,9 +191,8 @@ impl Libvirtd {
             hypervisor: "Libvirt",
             host: "127.0.0.1".to_owned(),
             network: Some(self.network.path()),
-            // An unmodified kernel does not boot with the KVM of every machine that tests run on.
             config: format!(
-                "[libvirt]\nuri = \"{}\"\nnetwork = \"{}\"\nlayers = \"{}\"\naccelerator = \"qemu\"\n",
+                "[libvirt]\nuri = \"{}\"\nnetwork = \"{}\"\nlayers = \"{}\"\n",
                 self.uri(),
                 Self::NETWORK,
                 self.file("layers").display()

@@ -3,6 +3,7 @@
 //! A domain's UUID is the instance's, so a guest is found by it, whatever it is called. What runs in a guest goes through
 //! the QEMU guest agent (`agent.rs`); a guest without one boots, but can be neither configured nor asked.
 
+mod accelerator;
 mod agent;
 mod failure;
 mod host;
@@ -187,8 +188,8 @@ impl Libvirt {
         }
         let kind = match self.config.settings.accelerator {
             Accelerator::Kvm => "kvm",
-            Accelerator::Auto if host.local && Path::new("/dev/kvm").exists() => "kvm",
-            Accelerator::Auto | Accelerator::Qemu => "qemu",
+            Accelerator::Qemu => "qemu",
+            Accelerator::Auto => host.accelerator()?,
         };
         let xml = xml::Domain { spec, kind, boot: &boot, links: &self.links(spec) }.to_xml()?;
         let connection = host.connection()?;

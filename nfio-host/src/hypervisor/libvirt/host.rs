@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 use virt::connect::Connect;
@@ -14,7 +14,7 @@ use virt::domain::{DomainShutoffReason, DomainStateEnum};
 use virt::enumutil::Enum;
 use virt::error::{Error, ErrorNumber};
 
-use super::failure;
+use super::{accelerator, failure};
 use crate::error::{HypervisorError, NfioError, Result};
 use crate::hypervisor::{Guest, Status};
 
@@ -29,6 +29,8 @@ pub(super) struct Host {
     /// Whether its domains run on this machine.
     pub(super) local: bool,
     state: Mutex<State>,
+    /// What runs the instructions of its domains, where nfio.toml leaves that to us.
+    accelerator: OnceLock<&'static str>,
     /// Looks come one after the other, so that an old one never overwrites a newer one.
     looking: Mutex<()>,
 }
@@ -70,10 +72,25 @@ impl fmt::Debug for Host {
 impl Host {
     /// A host whose guests are looked after from now on, as long as somebody holds it.
     pub(super) fn new(uri: String, local: bool) -> Result<Arc<Self>> {
-        let host = Arc::new(Self { uri, local, state: Mutex::default(), looking: Mutex::default() });
+        let host = Arc::new(Self {
+            uri,
+            local,
+            state: Mutex::default(),
+            accelerator: OnceLock::new(),
+            looking: Mutex::default(),
+        });
         let weak = Arc::downgrade(&host);
         thread::Builder::new().name("nfio-libvirt".into()).spawn(move || watch(&weak))?;
         Ok(host)
+    }
+
+    /// `kvm` where that works on the host, else `qemu`; found out once.
+    pub(super) fn accelerator(&self) -> Result<&'static str> {
+        if let Some(known) = self.accelerator.get() {
+            return Ok(known);
+        }
+        let connection = self.connection()?;
+        Ok(self.accelerator.get_or_init(|| accelerator::detect(&connection.connect)))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -60,6 +60,7 @@ impl Domain<'_> {
                 })?;
             }
             self.os(w)?;
+            processor(w, self.kind)?;
             w.create_element("features").write_inner_content(|w| empty(w, "acpi", &[]))?;
             text(w, "on_poweroff", "destroy")?;
             text(w, "on_reboot", "restart")?;
@@ -91,10 +92,7 @@ impl Domain<'_> {
     fn os(&self, writer: &mut Writer<Vec<u8>>) -> io::Result<()> {
         let boot = self.boot;
         writer.create_element("os").write_inner_content(|w| {
-            w.create_element("type")
-                .with_attribute(("arch", std::env::consts::ARCH))
-                .with_attribute(("machine", if cfg!(target_arch = "aarch64") { "virt" } else { "q35" }))
-                .write_text_content(BytesText::new("hvm"))?;
+            machine(w)?;
             let paths = [("kernel", &boot.kernel), ("initrd", &boot.initrd)];
             for (name, path) in paths.iter().filter_map(|(name, path)| Some((*name, path.as_deref()?))) {
                 text(w, name, &display(path))?;
@@ -153,6 +151,34 @@ impl Domain<'_> {
         })?;
         Ok(())
     }
+}
+
+/// All that the processor can, or that QEMU can in its place.
+fn processor(writer: &mut Writer<Vec<u8>>, kind: &str) -> io::Result<()> {
+    empty(writer, "cpu", &[("mode", if kind == "kvm" { "host-passthrough" } else { "maximum" })])
+}
+
+fn machine(writer: &mut Writer<Vec<u8>>) -> io::Result<()> {
+    writer
+        .create_element("type")
+        .with_attribute(("arch", std::env::consts::ARCH))
+        .with_attribute(("machine", if cfg!(target_arch = "aarch64") { "virt" } else { "q35" }))
+        .write_text_content(BytesText::new("hvm"))?;
+    Ok(())
+}
+
+/// A domain that runs nothing, to try whether its processor starts.
+pub(super) fn probe(name: &str) -> io::Result<String> {
+    let mut writer = Writer::new(Vec::new());
+    writer.create_element("domain").with_attribute(("type", "kvm")).write_inner_content(|w| {
+        text(w, "name", name)?;
+        unit(w, "memory", &(16 << 20).to_string())?;
+        w.create_element("os").write_inner_content(machine)?;
+        processor(w, "kvm")?;
+        w.create_element("devices").write_inner_content(|w| empty(w, "memballoon", &[("model", "none")]))?;
+        Ok(())
+    })?;
+    String::from_utf8(writer.into_inner()).map_err(io::Error::other)
 }
 
 /// An address in QEMU's range that stays with the guest, and so does its lease.
