@@ -141,6 +141,14 @@ impl VnfsOperations {
         Ok(instance)
     }
 
+    /// Takes note of a status that somebody has seen. One who polls may have read a status between two looks of the
+    /// observer, and waits for it to change back.
+    fn notice(&self, instance: &Instance, status: Status) {
+        if instance.is_news(status) {
+            self.tell_changed(instance);
+        }
+    }
+
     /// Tells whoever polls that the status may be another.
     fn tell_changed(&self, instance: &Instance) {
         if let Some(changed) = self.changed.get() {

@@ -136,6 +136,16 @@ impl Oci {
     /// # Errors
     /// A configuration that cannot work, or a state directory that cannot be made.
     pub fn new(config: OciConfig) -> Result<Self> {
+        let oci = Self::beside(config)?;
+        oci.sweep()?;
+        Ok(oci)
+    }
+
+    /// A driver over state that another one may be at work on: what looks half-made may be being made, and stays.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn beside(config: OciConfig) -> Result<Self> {
         Subnet::parse(&config.subnet).map_err(|e| NfioError::configuration(e.to_string()))?;
         if !(1..=15).contains(&config.bridge.len()) || config.bridge.contains(['/', '\0', ' ', ':']) {
             return Err(NfioError::configuration(format!(
@@ -147,9 +157,7 @@ impl Oci {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(config.state.join("guests"))?;
         let images = Images::new(std::path::absolute(&config.images)?, config.state.join("images"));
         let helper = Binary::new(config.helper.clone());
-        let oci = Self { config, images, helper, held: Mutex::default() };
-        oci.sweep()?;
-        Ok(oci)
+        Ok(Self { config, images, helper, held: Mutex::default() })
     }
 
     /// Removes what a crash left half-made or half-removed: guests and unpacked images.

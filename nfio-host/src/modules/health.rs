@@ -40,6 +40,8 @@ struct Call {
     since: Option<Duration>,
     left: Duration,
     late: bool,
+    /// It belongs to the row: no call that began after it has been answered in time.
+    counts: bool,
 }
 
 impl Health {
@@ -48,7 +50,14 @@ impl Health {
         let mut state = self.lock();
         state.last += 1;
         let number = state.last;
-        state.under_way.push(Call { number, what, since: Some(now()), left: deadline, late: false });
+        state.under_way.push(Call {
+            number,
+            what,
+            since: Some(now()),
+            left: deadline,
+            late: false,
+            counts: true,
+        });
         UnderWay { health: self, number }
     }
 
@@ -72,7 +81,7 @@ impl Health {
             let ran = call.since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
             if !call.late && ran > call.left {
                 call.late = true;
-                state.missed += 1;
+                state.missed += usize::from(call.counts);
                 state.fatal = call.what;
             }
         }
@@ -123,6 +132,10 @@ impl Drop for UnderWay<'_> {
             && !state.under_way.swap_remove(at).late
         {
             state.missed = 0;
+            // Those that began before it and are late from now on come before it in the row.
+            for call in state.under_way.iter_mut().filter(|call| call.number < self.number) {
+                call.counts = false;
+            }
         }
     }
 }
@@ -211,6 +224,19 @@ mod tests {
         assert!(health.wedged().unwrap().contains("in read"));
         drop(health.begin("read", NEVER));
         assert!(health.wedged().is_some(), "only a new file heals it");
+    }
+
+    #[test]
+    fn a_call_that_becomes_late_after_a_later_one_was_answered_comes_before_it_in_the_row() {
+        let health = Health::default();
+        let _early = [health.begin("read", Duration::ZERO), health.begin("read", Duration::ZERO)];
+        drop(health.begin("read", NEVER));
+        for _ in 0..2 {
+            drop(late(&health));
+            assert_eq!(health.wedged(), None);
+        }
+        drop(late(&health));
+        assert!(health.wedged().is_some());
     }
 
     #[test]

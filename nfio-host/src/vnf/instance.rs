@@ -35,6 +35,8 @@ struct Now {
     record: Option<Record>,
     transition: Option<Status>,
     last_verb: Option<Verb>,
+    /// The status that was told last, to a reader or by the observer.
+    told: Option<Status>,
     /// Something that may change the guest is under way: verbs run one after the other.
     busy: bool,
     /// Removed or renamed: whoever still waits for its turn comes too late.
@@ -135,6 +137,11 @@ impl Instance {
     /// Notes that it was removed or renamed, by whoever has its turn.
     pub(super) fn retire(&self) {
         self.now().gone = true;
+    }
+
+    /// Whether this status is not the one that was told last; from now on it is.
+    pub(super) fn is_news(&self, status: Status) -> bool {
+        self.now().told.replace(status) != Some(status)
     }
 
     /// What a verb under way shows as the state.

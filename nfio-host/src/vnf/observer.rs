@@ -159,9 +159,8 @@ impl Observer {
                 continue;
             };
             let unconfigured = vnfs.is_unconfigured(&record, status).unwrap_or(false);
-            if seen.status.replace(status) != Some(status) {
-                vnfs.tell_changed(&instance);
-            }
+            seen.status = Some(status);
+            vnfs.notice(&instance, status);
             seen.note(status, now);
             let task = seen.judge(&record, status, unconfigured, now);
             seen.unmet = false;

@@ -33,7 +33,11 @@ impl VnfsOperations {
             "output" => return read_kept(&instance.private("output")),
             "last_error" => return last_error::read(instance),
             "log" => return read_kept(&instance.private("log")),
-            "status" => self.status(instance)?.to_string(),
+            "status" => {
+                let status = self.status(instance)?;
+                self.notice(instance, status);
+                status.to_string()
+            }
             "machine/vm.ip" => self.ip(instance)?,
             "stats/rx_bytes" => self.counters(instance)?.rx_bytes.to_string(),
             "stats/tx_bytes" => self.counters(instance)?.tx_bytes.to_string(),

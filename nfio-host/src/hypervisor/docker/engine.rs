@@ -28,8 +28,10 @@ pub(super) const SLOW: Duration = Duration::from_secs(50);
 const SILENCE: Duration = Duration::from_secs(1);
 /// Events that are looked at together.
 const BURST: usize = 256;
-/// First and longest wait before an engine that does not answer is tried again.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// First and longest wait before an engine that does not answer is tried again. The first is longer than the half second
+/// from one look of the life cycle at all guests to the next, so that no outage goes unseen: an engine takes its guests
+/// along.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(700), Duration::from_secs(2));
 
 /// An engine.
 #[derive(Debug)]

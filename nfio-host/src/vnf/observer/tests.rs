@@ -2,6 +2,7 @@
 
 use super::super::bed::Bed;
 use super::*;
+use crate::fs::operations::Operations;
 
 fn hand(guest: Status, bed: &Bed) {
     let mut world = bed.shared.world();
@@ -87,6 +88,27 @@ fn a_guest_that_its_engine_took_down_is_started_as_at_a_mount_and_one_that_had_e
         assert!(!seen.lose(later), "told once");
         assert_eq!(seen.judge(&record, Status::Exited, false, later), after, "{before:?} {lost:?}");
     }
+}
+
+#[test]
+fn a_status_that_was_read_between_two_looks_and_changes_back_is_told() {
+    let bed = Bed::new().be("running");
+    let told = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let count = Arc::clone(&told);
+    bed.vnfs.on_change(Box::new(move |_| {
+        count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    }));
+    let instance = bed.instance();
+    let look = || bed.vnfs.notice(&instance, bed.vnfs.status(&instance).unwrap());
+    look();
+    let before = told.load(std::sync::atomic::Ordering::SeqCst);
+    hand(Status::Paused, &bed);
+    assert_eq!(bed.vnfs.read_standard(&instance, "status").unwrap(), b"paused\n");
+    hand(Status::Running, &bed);
+    look();
+    assert_eq!(told.load(std::sync::atomic::Ordering::SeqCst), before + 2);
+    look();
+    assert_eq!(told.load(std::sync::atomic::Ordering::SeqCst), before + 2, "no news");
 }
 
 #[test]
