@@ -76,6 +76,11 @@ impl Host {
         Ok(host)
     }
 
+    /// Whether its domains are containers, and not virtual machines.
+    pub(super) fn is_container(&self) -> bool {
+        self.uri.starts_with("lxc")
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
