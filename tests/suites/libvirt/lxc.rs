@@ -85,6 +85,11 @@ fn a_command_runs_within_the_container_and_its_bounds() {
 
     libvirtd.virsh(&["destroy", "root-firewall-lxc-b"]);
     eventually("virsh destroy shows", || fw.status() == "exited");
+    fw.act("start");
+
+    // What a guest writes about itself reaches libvirt as text alone.
+    fw.run("sed -i 's#:/root:#:/</initenv>:#' /etc/passwd");
+    assert_eq!(errno(fw.try_act("restart")), libc::EINVAL);
     fw.act("destroy");
 }
 
@@ -93,11 +98,59 @@ fn what_lxc_does_not_serve_is_refused_by_its_key() {
     let libvirtd = Libvirtd::containers();
     let mounted = Mounted::on(libvirtd.place());
     let fw = mounted.firewall("lxc-c");
-    for conf in
-        ["user = \"7\"", "dns = [\"192.0.2.1\"]", "[vm]\nkernel = \"k\"", "[[interface]]\naddress = \"x\""]
-    {
+    for conf in [
+        "user = \"7\"",
+        "dns = [\"192.0.2.1\"]",
+        "env = { A = \"</initenv>\" }",
+        "[vm]\nkernel = \"k\"",
+        "[[interface]]\naddress = \"x\"",
+    ] {
         fw.put("config/boot.conf", &format!("{conf}\n"));
         assert_eq!(errno(fw.try_act("activate")), libc::EINVAL, "{conf}");
     }
     assert!(libvirtd.domains().is_empty());
+}
+
+#[test]
+fn a_container_outlives_nfio_and_libvirtd_and_its_words_are_kept() {
+    const COUNTS: &str = r#"command = ["sh", "-c", "i=0; while true; do i=$((i+1)); echo line $i $WORD '<&>'; sleep 0.02; done"]
+stop_timeout = 1
+[env]
+WORD = "a b"
+[[file]]
+source = "nf_conf"
+target = "/etc/put"
+mode = 0o600
+"#;
+    let libvirtd = Libvirtd::containers();
+    let mounted = Mounted::on(libvirtd.place());
+    let fw = firewall(&libvirtd, &mounted, "lxc-d");
+    let interface = fw.get("config/boot.conf");
+    fw.put("config/boot.conf", &format!("{COUNTS}{interface}"));
+    fw.put("config/nf_conf", DROP);
+    fw.act("activate");
+    assert_eq!(fw.run("stat -c %a /etc/put"), "600");
+    let lines = |least: usize| {
+        eventually("it counts on", || fw.get("log").lines().count() > least);
+        fw.get("log").lines().count()
+    };
+    let seen = lines(20);
+    let pid = libvirtd.virsh(&["domid", "root-firewall-lxc-d"]);
+    mounted.kill();
+    libvirtd.kill();
+    libvirtd.run();
+    eventually("the mount is stale", || errno(std::fs::read_dir(mounted.path())) == libc::ENOTCONN);
+    mounted.mount();
+    assert_eq!(fw.status(), "running");
+    assert_eq!(libvirtd.virsh(&["domid", "root-firewall-lxc-d"]), pid, "nothing was restarted");
+    assert!(!fw.answers_ping());
+    lines(seen + 50);
+    assert_eq!(fw.run("echo still here"), "still here");
+    let log = fw.get("log");
+    let whole: Vec<&str> = log.split_inclusive('\n').filter(|line| line.ends_with('\n')).collect();
+    for (number, line) in whole.iter().enumerate() {
+        assert_eq!(*line, format!("line {} a b <&>\n", number + 1));
+    }
+    fw.act("destroy");
+    assert!(libvirtd.domains().is_empty() && left_of(&libvirtd.layers()).is_empty());
 }

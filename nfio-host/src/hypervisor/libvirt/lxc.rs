@@ -2,6 +2,7 @@
 //! a root directory of its own, a copy of the image.
 //!
 //! A container has the addresses that `[[interface]]` of boot.conf says, or those that its own DHCP client fetches.
+//! Forwarding is withheld as soon as libvirt has started it, so some milliseconds after its first process.
 
 mod console;
 mod xml;
@@ -95,7 +96,8 @@ impl Lxc {
             ],
         )?;
         container::check(spec)?;
-        boot.interfaces.iter().try_for_each(|interface| xml::address(interface).map(drop))?;
+        boot.env.iter().try_for_each(|(key, value)| xml::variable(key, value))?;
+        boot.interfaces.iter().try_for_each(xml::judge)?;
         self.images.check_name(&spec.image, spec.absolute_image)
     }
 
@@ -123,8 +125,17 @@ impl Lxc {
     fn write_domain(&self, spec: &GuestSpec, host: &Host, links: &[Link], prepared: &Prepared) -> Result<()> {
         let layer = self.layer(&spec.labels.id);
         let inside = Inside::open(&layer)?;
-        let arguments = arguments(spec, prepared, &inside)?;
+        let mut arguments = arguments(spec, prepared, &inside)?;
         let environment = env(spec, prepared, &home(&inside, 0))?;
+        // All of them: the home stands in a file that the guest can write.
+        let mut variables = environment.iter().filter_map(|variable| variable.split_once('='));
+        variables.try_for_each(|(key, value)| xml::variable(key, value))?;
+        let program = arguments.first().map_or("", String::as_str);
+        let found = find_program(&inside, program, &environment).ok_or_else(|| {
+            HypervisorError::Start(format!("{}: {program}: not found in the image {}", spec.name, spec.image))
+        })?;
+        // libvirt looks for no program itself.
+        arguments[..1].fill(found);
         let xml =
             xml::Container { spec, links, layer: &layer, arguments: &arguments, environment: &environment };
         let defined = host.connection()?.connect.define_domain_xml(&xml.to_xml()?);
@@ -311,5 +322,33 @@ impl Lxc {
         remove_tree(&self.layer(id))?;
         remove_tree(&self.kept_path(id))?;
         Ok(())
+    }
+}
+
+/// Where a program lies in an image: a plain name is looked for as PATH says.
+fn find_program(inside: &Inside, program: &str, environment: &[String]) -> Option<String> {
+    if program.contains('/') {
+        return inside.exists(Path::new(program)).then(|| program.to_owned());
+    }
+    let path = environment.iter().find_map(|variable| variable.strip_prefix("PATH="))?;
+    let places = path.split(':').filter(|place| place.starts_with('/'));
+    places.map(|place| format!("{place}/{program}")).find(|place| inside.exists(Path::new(place)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_looked_for_in_the_image() {
+        let root = tempfile::tempdir().unwrap();
+        let inside = Inside::open(root.path()).unwrap();
+        inside.write(Path::new("/opt/bin/fw"), 0o755, b"").unwrap();
+        let environment = ["HOME=/".to_owned(), "PATH=relative:/bin:/opt/bin".to_owned()];
+        let find = |program: &str| find_program(&inside, program, &environment);
+        assert_eq!(find("fw").as_deref(), Some("/opt/bin/fw"));
+        assert_eq!(find("/opt/bin/fw").as_deref(), Some("/opt/bin/fw"));
+        // The host's own shell is not the image's.
+        assert_eq!((find("sh"), find("/bin/sh")), (None, None));
     }
 }

@@ -99,7 +99,7 @@ impl Inside {
         Ok(Some(text))
     }
 
-    pub(super) fn exists(&self, path: &Path) -> bool {
+    pub(in crate::hypervisor) fn exists(&self, path: &Path) -> bool {
         self.at(path, OFlag::O_PATH).is_ok()
     }
 }

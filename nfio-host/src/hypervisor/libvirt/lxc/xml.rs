@@ -1,6 +1,6 @@
 //! The XML of a domain that is a container.
 
-use quick_xml::events::Event;
+use quick_xml::events::{BytesText, Event};
 use quick_xml::{Reader, Writer};
 use std::io;
 use std::net::IpAddr;
@@ -58,7 +58,7 @@ impl Container<'_> {
             for (name, value) in self.environment.iter().filter_map(|variable| variable.split_once('=')) {
                 w.create_element("initenv")
                     .with_attribute(("name", name))
-                    .write_text_content(quick_xml::events::BytesText::new(value))?;
+                    .write_text_content(BytesText::new(value))?;
             }
             Ok(())
         })?;
@@ -102,8 +102,22 @@ impl Container<'_> {
     }
 }
 
+/// Judges what is asked of an interface.
+pub(super) fn judge(interface: &Interface) -> Result<()> {
+    let sound = |name: &String| {
+        (1..=15).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+    };
+    match &interface.name {
+        Some(name) if !sound(name) => Err(NfioError::configuration(format!(
+            "boot.conf: [[interface]] name = {name:?} is no name of an interface: use up to 15 letters and digits"
+        ))),
+        _ => address(interface).map(drop),
+    }
+}
+
 /// An interface's address with its prefix length.
-pub(super) fn address(interface: &Interface) -> Result<Option<(IpAddr, u8)>> {
+fn address(interface: &Interface) -> Result<Option<(IpAddr, u8)>> {
     let Some(text) = &interface.address else { return Ok(None) };
     let parsed = text.split_once('/').and_then(|(address, prefix)| {
         let (address, prefix) = (address.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok()?);
@@ -114,6 +128,19 @@ pub(super) fn address(interface: &Interface) -> Result<Option<(IpAddr, u8)>> {
             "boot.conf: [[interface]] address = {text:?} is no address with its prefix length, as 192.0.2.7/24"
         ))
     })
+}
+
+/// Refuses a variable that would not stay text: libvirt 9 reads it as it should, but writes it for its own container
+/// process without escaping it, and so takes what stands in it for XML.
+pub(super) fn variable(key: &str, value: &str) -> Result<()> {
+    let sound =
+        |text: &str| !text.contains(['<', '>', '&', '\'', '"']) && !text.chars().any(char::is_control);
+    if sound(key) && sound(value) {
+        return Ok(());
+    }
+    Err(NfioError::configuration(format!(
+        "env: {key:?} cannot be set: libvirt's driver LXC takes no variable with one of < > & ' \" or a control character"
+    )))
 }
 
 /// The terminal that is a running container's console, from its XML.
@@ -157,6 +184,14 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_that_libvirt_takes_for_xml_is_refused() {
+        assert!(variable("A", "b c=d").is_ok());
+        for (key, value) in [("A'", "b"), ("A", "</initenv><init>x"), ("A", "a & b"), ("A", "a\nb")] {
+            assert_eq!(variable(key, value).unwrap_err().code(), 720, "{key} {value}");
+        }
+    }
+
+    #[test]
     fn the_console_of_a_running_container_is_found() {
         let xml = "<domain><devices><console type='pty' tty='/dev/pts/3'><source path='/dev/pts/3'/></console>\
                    </devices></domain>";
@@ -171,5 +206,7 @@ mod tests {
         for text in ["192.0.2.7", "192.0.2.7/33", "x/24", ""] {
             assert_eq!(told(text).unwrap_err().code(), 720, "{text}");
         }
+        let named = |name: &str| judge(&Interface { name: Some(name.into()), ..Interface::default() });
+        assert!(named("wan0.7").is_ok() && named("a'/>").is_err() && named("").is_err());
     }
 }
