@@ -71,6 +71,9 @@ fn a_command_runs_within_the_container_and_its_bounds() {
     assert_eq!(fw.run("cat /etc/passwd | wc -l"), "2", "the image's files");
     let bound = "sed -n s/^CapBnd:.//p";
     assert_eq!(fw.run(&format!("{bound} /proc/self/status")), fw.run(&format!("{bound} /proc/1/status")));
+    // NET_ADMIN (12), but neither SYS_ADMIN (21) nor MKNOD (27).
+    let mask = u64::from_str_radix(&fw.run(&format!("{bound} /proc/self/status")), 16).expect("a mask");
+    assert_eq!(mask & (1 << 12 | 1 << 21 | 1 << 27), 1 << 12, "{mask:x}");
     for kind in ["net", "pid", "mnt", "uts", "ipc"] {
         let of = |pid: &str| fw.run(&format!("readlink /proc/{pid}/ns/{kind}"));
         assert_eq!(of("self"), of("1"), "{kind}");

@@ -28,6 +28,7 @@ use super::xml::Link;
 use super::{COMMAND_LIMIT, LibvirtConfig};
 use crate::beneath;
 use crate::error::{HypervisorError, NfioError, Result};
+use crate::hypervisor::container::caps;
 use crate::hypervisor::container::check as container;
 use crate::hypervisor::container::process::{Held, Identity};
 use crate::hypervisor::container::sysctl::{Sysctls, in_netns};
@@ -80,7 +81,6 @@ impl Lxc {
             return Err(HypervisorError::Connection(message).into());
         }
         let boot = &spec.boot;
-        let capabilities = !boot.capabilities.add.is_empty() || !boot.capabilities.drop.is_empty();
         let sysctls = Sysctls::of(spec)?;
         container::unsupported(
             "Libvirt (lxc)",
@@ -89,7 +89,6 @@ impl Lxc {
                 ("dns", !boot.dns.is_empty()),
                 ("privileged", boot.privileged),
                 ("pull", boot.pull),
-                ("[capabilities]", capabilities),
                 ("[sysctls] outside net", !sysctls.ipc.is_empty()),
                 ("[[port]]", !boot.ports.is_empty()),
                 ("[vm]", boot.vm.is_some()),
@@ -136,8 +135,16 @@ impl Lxc {
         })?;
         // libvirt looks for no program itself.
         arguments[..1].fill(found);
-        let xml =
-            xml::Container { spec, links, layer: &layer, arguments: &arguments, environment: &environment };
+        // As in the embedded runtime, but for MKNOD, which libvirt withholds by itself.
+        let capabilities = caps::of(spec, &caps::held()?, false)?;
+        let xml = xml::Container {
+            spec,
+            links,
+            layer: &layer,
+            arguments: &arguments,
+            environment: &environment,
+            capabilities: &capabilities,
+        };
         let defined = host.connection()?.connect.define_domain_xml(&xml.to_xml()?);
         defined.map(drop).map_err(|e| failure::of(&e, HypervisorError::Deploy, &spec.name, host))
     }

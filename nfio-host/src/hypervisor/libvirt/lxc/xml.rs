@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{NfioError, Result};
 use crate::hypervisor::GuestSpec;
 use crate::hypervisor::boot_conf::Interface;
+use crate::hypervisor::container::caps::Set;
 use crate::hypervisor::libvirt::xml::{Link, display, empty, hardware_address, metadata, text, unit};
 
 /// Memory of a guest where `machine/vm.memory` does not say, in bytes.
@@ -24,6 +25,8 @@ pub(super) struct Container<'a> {
     pub(super) arguments: &'a [String],
     /// Variables, as `NAME=value`.
     pub(super) environment: &'a [String],
+    /// All that its root may have.
+    pub(super) capabilities: &'a Set,
 }
 
 impl Container<'_> {
@@ -44,6 +47,15 @@ impl Container<'_> {
                 })?;
             }
             self.os(w)?;
+            w.create_element("features").write_inner_content(|w| {
+                w.create_element("capabilities").with_attribute(("policy", "deny")).write_inner_content(
+                    |w| {
+                        let mut names = self.capabilities.iter().map(|name| name.to_ascii_lowercase());
+                        names.try_for_each(|name| empty(w, &name, &[("state", "on")]))
+                    },
+                )?;
+                Ok(())
+            })?;
             self.devices(w)
         })?;
         String::from_utf8(writer.into_inner()).map_err(io::Error::other)
@@ -176,6 +188,7 @@ mod tests {
             layer: Path::new("/l"),
             arguments: &arguments,
             environment: &environment,
+            capabilities: &Set::from(["NET_ADMIN"]),
         };
         let xml = container.to_xml().unwrap();
         assert!(!xml.contains("\"<") && xml.contains("192.0.2.7") && xml.contains("wan"), "{xml}");
