@@ -32,19 +32,27 @@ cgroup_controllers = []
 ";
 
 /// Mounts what is its own over the machine's, then becomes the daemon. The file system `/sys` is that of the network
-/// where it is mounted, and libvirt looks for bridges there.
+/// where it is mounted, and libvirt looks for bridges there. Beside controllers of version 1, a version 2 without any
+/// keeps libvirt from starting containers.
 const RUN: &str = "set -e
 directory=$1 cache=$2
 shift 2
 while [ $# -gt 0 ]; do mkdir -p \"$2\"; mount --bind \"$directory/$1\" \"$2\"; shift 2; done
 mkdir -p /var/cache/libvirt
 mount --bind \"$cache\" /var/cache/libvirt
+mkdir -p \"$directory/groups\"
+mount --rbind /sys/fs/cgroup \"$directory/groups\"
 mount -t sysfs sysfs /sys
+mount --rbind \"$directory/groups\" /sys/fs/cgroup
+umount -R -l \"$directory/groups\"
+if [ -e /sys/fs/cgroup/unified ]; then umount /sys/fs/cgroup/unified; fi
 exec libvirtd --pid-file \"$directory/pid\"";
 
 /// A libvirtd. One that a test has for itself ends by drop, the shared one ends with the test bed.
 #[derive(Debug)]
 pub struct Libvirtd {
+    /// What its guests are: `qemu` or `lxc`.
+    driver: &'static str,
     directory: PathBuf,
     network: Network,
     /// None while it is killed.
@@ -63,6 +71,20 @@ impl Libvirtd {
 
     /// A daemon that a test has for itself.
     pub fn start() -> Self {
+        Self::of("qemu")
+    }
+
+    /// A daemon that a test has for itself, whose guests are containers.
+    pub fn containers() -> Self {
+        Self::of("lxc")
+    }
+
+    /// The address of a host in its network that it leases to nobody.
+    pub fn free_address(&self) -> String {
+        format!("10.98.{}.5", self.network.number())
+    }
+
+    fn of(driver: &'static str) -> Self {
         crate::require_testbed();
         let network = Network::new();
         let directory = PathBuf::from(format!("/run/libvirtd-{}", network.number()));
@@ -72,7 +94,7 @@ impl Libvirtd {
         fs::write(directory.join("etc/qemu.conf"), QEMU_CONF).expect("qemu.conf");
         // Without it, libvirtd asks polkit who may do what.
         fs::write(directory.join("etc/libvirtd.conf"), "auth_unix_rw = \"none\"\n").expect("libvirtd.conf");
-        let daemon = Self { directory, network, process: Mutex::default() };
+        let daemon = Self { driver, directory, network, process: Mutex::default() };
         daemon.run();
         daemon.define_network();
         daemon
@@ -172,7 +194,12 @@ impl Libvirtd {
 
     /// The URI of a connection to it.
     pub fn uri(&self) -> String {
-        format!("qemu:///system?socket={}", self.socket().display())
+        format!("{}:///system?socket={}", self.driver, self.socket().display())
+    }
+
+    /// The directory of its guests' own layers.
+    pub fn layers(&self) -> PathBuf {
+        self.file("layers")
     }
 
     /// Its socket.
@@ -195,7 +222,7 @@ impl Libvirtd {
                 "[libvirt]\nuri = \"{}\"\nnetwork = \"{}\"\nlayers = \"{}\"\n",
                 self.uri(),
                 Self::NETWORK,
-                self.file("layers").display()
+                self.layers().display()
             ),
             environment: Vec::new(),
         }

@@ -1,4 +1,5 @@
-//! The driver for libvirt: virtual machines (QEMU, with KVM or without) on the libvirt of `machine/ip`.
+//! The driver for libvirt: virtual machines (QEMU, with KVM or without) on the libvirt of `machine/ip`; containers where
+//! its URI begins with `lxc` (`lxc.rs`).
 //!
 //! A domain's UUID is the instance's, so a guest is found by it, whatever it is called. What runs in a guest goes through
 //! the QEMU guest agent (`agent.rs`); a guest without one boots, but can be neither configured nor asked.
@@ -9,6 +10,7 @@ mod failure;
 mod host;
 mod images;
 mod kept;
+mod lxc;
 mod xml;
 
 use std::collections::{BTreeMap, HashMap};
@@ -30,6 +32,7 @@ use crate::error::{HypervisorError, NfioError, Result, VnfConfigurationError};
 use agent::Failure;
 use host::{Host, Seen};
 use kept::Kept;
+use lxc::Lxc;
 use xml::Link;
 
 /// How long a command in a guest may take.
@@ -56,6 +59,7 @@ pub struct Libvirt {
     config: LibvirtConfig,
     hosts: Mutex<HashMap<String, Arc<Host>>>,
     boot_files: BootFiles,
+    lxc: Lxc,
 }
 
 impl Libvirt {
@@ -66,7 +70,8 @@ impl Libvirt {
     pub fn new(config: LibvirtConfig) -> Result<Self> {
         virt::error::clear_error_callback();
         let boot_files = BootFiles::new(&config.state)?;
-        Ok(Self { config, hosts: Mutex::default(), boot_files })
+        let lxc = Lxc::new(&config);
+        Ok(Self { config, hosts: Mutex::default(), boot_files, lxc })
     }
 
     fn host(&self, address: &str) -> Result<Arc<Host>> {
@@ -166,12 +171,16 @@ impl Libvirt {
 
     /// Removes what is kept of a guest outside libvirt.
     fn clear(&self, id: &str) -> Result<()> {
+        self.lxc.clear(id)?;
         images::remove_layer(&self.layer(id))?;
         images::remove_layer(&self.kept_path(id))?;
         Ok(self.boot_files.remove(id)?)
     }
 
     fn define(&self, spec: &GuestSpec, host: &Host) -> Result<()> {
+        if host.is_container() {
+            return self.lxc.define(spec, host, &self.links(spec));
+        }
         let found = images::find(&self.config.settings.images, spec)?;
         let mut boot = found.boot;
         if let Some((base, format)) = found.base {
@@ -197,12 +206,29 @@ impl Libvirt {
         defined.map(drop).map_err(|e| failure::of(&e, HypervisorError::Deploy, &spec.name, host))
     }
 
+    /// Starts a guest that is a container.
+    fn start_container(&self, guest: &Guest, prepared: &Prepared) -> Result<()> {
+        let (host, seen) = self.seen(guest)?;
+        match seen.status {
+            Status::Running => return Ok(()),
+            Status::Paused => {
+                let message = format!("{} is paused: write unpause into action", guest.name);
+                return Err(HypervisorError::Start(message).into());
+            }
+            _ => {}
+        }
+        let (links, files) = (self.links(&self.lxc.spec(guest)?), self.boot_files.of(guest)?);
+        self.lxc.start(guest, &host, &links, prepared, files.iter().chain(&prepared.files))
+    }
+
     /// Asks the guest to end, and ends it where it does not.
     fn end(&self, guest: &Guest, host: &Host, domain: &Domain, wait: u32) -> Result<()> {
         let class = |e: &virt::error::Error| failure::of(e, HypervisorError::Stop, &guest.name, host);
         let until = Instant::now() + Duration::from_secs(wait.into());
         // One that cannot be asked is ended.
-        if domain.shutdown().is_ok() {
+        let asked =
+            if host.is_container() { self.lxc.ask_to_end(guest, domain)? } else { domain.shutdown().is_ok() };
+        if asked {
             while Instant::now() < until {
                 if !domain.is_active().map_err(|e| class(&e))? {
                     return Ok(());
@@ -240,6 +266,11 @@ impl Hypervisor for Libvirt {
     }
 
     fn check(&self, spec: &GuestSpec) -> Result<()> {
+        if let Ok(host) = self.host(&spec.host)
+            && host.is_container()
+        {
+            return self.lxc.check(spec, &host);
+        }
         let boot = &spec.boot;
         let addressed = boot.interfaces.iter().any(|i| i.address.is_some() || i.name.is_some());
         let capabilities = !boot.capabilities.add.is_empty() || !boot.capabilities.drop.is_empty();
@@ -286,6 +317,9 @@ impl Hypervisor for Libvirt {
     }
 
     fn start(&self, guest: &Guest, prepared: &Prepared) -> Result<()> {
+        if self.host(&guest.host)?.is_container() {
+            return self.start_container(guest, prepared);
+        }
         if prepared.command.is_some() || !prepared.env.is_empty() {
             let message = format!(
                 "{}: its type sets a command or an environment, which a virtual machine has not: use a driver of \
@@ -369,7 +403,10 @@ impl Hypervisor for Libvirt {
                 let flags = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
                     | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
                     | sys::VIR_DOMAIN_UNDEFINE_NVRAM;
-                domain.undefine_flags(flags).map_err(|e| class(&e))?;
+                // Containers have nothing of the kind, and know no flags.
+                let undefined =
+                    if host.is_container() { domain.undefine() } else { domain.undefine_flags(flags) };
+                undefined.map_err(|e| class(&e))?;
             }
         }
         host.let_go(guest);
@@ -379,6 +416,9 @@ impl Hypervisor for Libvirt {
     fn execute_in_guest(&self, guest: &Guest, execution: &Execution) -> Result<Output> {
         let (host, domain) = self.awake(guest)?;
         container::command(&execution.argv, "the command")?;
+        if host.is_container() {
+            return self.lxc.execute(guest, &domain, execution);
+        }
         self.await_agent(guest, &host, &domain)?;
         agent::execute(&domain, execution, COMMAND_LIMIT).map_err(|failure| told(failure, guest, &host))
     }
@@ -386,6 +426,9 @@ impl Hypervisor for Libvirt {
     fn put_file(&self, guest: &Guest, file: &PutFile) -> Result<()> {
         let (host, domain) = self.awake(guest)?;
         container::target(&file.path)?;
+        if host.is_container() {
+            return self.lxc.put(guest, &domain, file);
+        }
         self.await_agent(guest, &host, &domain)?;
         agent::put(&domain, file, COMMAND_LIMIT).map_err(|failure| told(failure, guest, &host))
     }
@@ -410,6 +453,11 @@ impl Hypervisor for Libvirt {
         }
         let host = self.host(&guest.host)?;
         let domain = host.domain(guest)?;
+        if host.is_container()
+            && let Some(address) = self.lxc.address(guest, &domain)?
+        {
+            return Ok(address);
+        }
         // The lease is known to libvirt; the agent knows addresses that no lease gave, once it answers.
         for source in
             [sys::VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE, sys::VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT]
@@ -450,13 +498,21 @@ impl Hypervisor for Libvirt {
         if !sysctls.forwards() {
             return Ok(());
         }
+        let host = self.host(&guest.host)?;
+        if host.is_container() {
+            return self.lxc.set_sysctls(guest, &host.domain(guest)?, &sysctls, on);
+        }
         let values = if on { sysctls.forwarding() } else { sysctls.withheld() };
         self.set_sysctls(guest, &values)
     }
 
-    fn adopt(&self, guest: &Guest, _log: &Path) -> Result<Status> {
+    fn adopt(&self, guest: &Guest, log: &Path) -> Result<Status> {
         let host = self.host(&guest.host)?;
         host.look_after(guest)?;
-        self.guest_status(guest)
+        let seen = host.seen(guest)?;
+        if host.is_container() && seen.run.is_some() {
+            self.lxc.follow(guest, &host.domain(guest)?, &seen, log)?;
+        }
+        Ok(seen.status)
     }
 }

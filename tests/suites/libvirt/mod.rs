@@ -2,3 +2,4 @@
 
 mod bed;
 mod life_cycle;
+mod lxc;

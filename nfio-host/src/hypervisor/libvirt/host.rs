@@ -93,6 +93,11 @@ impl Host {
         Ok(self.accelerator.get_or_init(|| accelerator::detect(&connection.connect)))
     }
 
+    /// Whether its domains are containers, and not virtual machines.
+    pub(super) fn is_container(&self) -> bool {
+        self.uri.starts_with("lxc")
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

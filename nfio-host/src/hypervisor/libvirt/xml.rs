@@ -46,7 +46,7 @@ impl Domain<'_> {
         writer.create_element("domain").with_attribute(("type", self.kind)).write_inner_content(|w| {
             text(w, "name", &spec.name)?;
             text(w, "uuid", &spec.labels.id)?;
-            self.metadata(w)?;
+            metadata(w, spec)?;
             let memory = spec.memory.unwrap_or(MEMORY).to_string();
             unit(w, "memory", &memory)?;
             unit(w, "currentMemory", &memory)?;
@@ -68,25 +68,6 @@ impl Domain<'_> {
             self.devices(w)
         })?;
         String::from_utf8(writer.into_inner()).map_err(io::Error::other)
-    }
-
-    /// What tells the guest from all others, whatever it is called.
-    fn metadata(&self, writer: &mut Writer<Vec<u8>>) -> io::Result<()> {
-        let labels = &self.spec.labels;
-        writer.create_element("metadata").write_inner_content(|w| {
-            empty(
-                w,
-                "nfio:guest",
-                &[
-                    ("xmlns:nfio", NAMESPACE),
-                    ("root", &labels.root),
-                    ("type", &labels.ty),
-                    ("instance", &labels.instance),
-                    ("id", &labels.id),
-                ],
-            )
-        })?;
-        Ok(())
     }
 
     fn os(&self, writer: &mut Writer<Vec<u8>>) -> io::Result<()> {
@@ -181,6 +162,25 @@ pub(super) fn probe(name: &str) -> io::Result<String> {
     String::from_utf8(writer.into_inner()).map_err(io::Error::other)
 }
 
+/// What tells the guest from all others, whatever it is called.
+pub(super) fn metadata(writer: &mut Writer<Vec<u8>>, spec: &GuestSpec) -> io::Result<()> {
+    let labels = &spec.labels;
+    writer.create_element("metadata").write_inner_content(|w| {
+        empty(
+            w,
+            "nfio:guest",
+            &[
+                ("xmlns:nfio", NAMESPACE),
+                ("root", &labels.root),
+                ("type", &labels.ty),
+                ("instance", &labels.instance),
+                ("id", &labels.id),
+            ],
+        )
+    })?;
+    Ok(())
+}
+
 /// An address in QEMU's range that stays with the guest, and so does its lease.
 pub(super) fn hardware_address(id: &str, number: usize) -> String {
     let digits: Vec<u8> = id.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -212,20 +212,20 @@ pub(super) fn host_devices(xml: &str) -> io::Result<Vec<String>> {
     }
 }
 
-fn display(path: &Path) -> String {
+pub(super) fn display(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-fn text(writer: &mut Writer<Vec<u8>>, name: &str, content: &str) -> io::Result<()> {
+pub(super) fn text(writer: &mut Writer<Vec<u8>>, name: &str, content: &str) -> io::Result<()> {
     writer.create_element(name).write_text_content(BytesText::new(content)).map(drop)
 }
 
-fn unit(writer: &mut Writer<Vec<u8>>, name: &str, bytes: &str) -> io::Result<()> {
+pub(super) fn unit(writer: &mut Writer<Vec<u8>>, name: &str, bytes: &str) -> io::Result<()> {
     let content = BytesText::new(bytes);
     writer.create_element(name).with_attribute(("unit", "bytes")).write_text_content(content).map(drop)
 }
 
-fn empty(writer: &mut Writer<Vec<u8>>, name: &str, attributes: &[(&str, &str)]) -> io::Result<()> {
+pub(super) fn empty(writer: &mut Writer<Vec<u8>>, name: &str, attributes: &[(&str, &str)]) -> io::Result<()> {
     writer.create_element(name).with_attributes(attributes.iter().copied()).write_empty().map(drop)
 }
 

@@ -13,7 +13,7 @@ use crate::hypervisor::image_names::{self, deploy};
 
 /// Where images come from, and where tars are unpacked to.
 #[derive(Debug)]
-pub(super) struct Images {
+pub(in crate::hypervisor) struct Images {
     dir: PathBuf,
     unpacked: PathBuf,
     /// One unpacking at a time: a second guest of the same tar waits for the first one's.
@@ -21,17 +21,17 @@ pub(super) struct Images {
 }
 
 impl Images {
-    pub(super) fn new(dir: PathBuf, unpacked: PathBuf) -> Self {
+    pub(in crate::hypervisor) fn new(dir: PathBuf, unpacked: PathBuf) -> Self {
         Self { dir, unpacked, unpacking: Mutex::new(()) }
     }
 
     /// Judges an image's name without looking at the disk.
-    pub(super) fn check_name(&self, name: &str, absolute_allowed: bool) -> Result<()> {
+    pub(in crate::hypervisor) fn check_name(&self, name: &str, absolute_allowed: bool) -> Result<()> {
         image_names::judge(&self.dir, name, absolute_allowed)
     }
 
     /// The directory of an image, unpacked where it is a tar.
-    pub(super) fn find(&self, name: &str, absolute_allowed: bool) -> Result<PathBuf> {
+    pub(in crate::hypervisor) fn find(&self, name: &str, absolute_allowed: bool) -> Result<PathBuf> {
         self.check_name(name, absolute_allowed)?;
         let tar = format!("{name}.tar");
         let path = image_names::find(&self.dir, &[name, &tar], &format!("a directory, or {tar}"))?;
