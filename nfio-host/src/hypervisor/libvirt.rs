@@ -101,11 +101,11 @@ impl Libvirt {
         Ok((host, seen))
     }
 
-    /// The domain of a guest that runs and is not frozen.
-    fn awake(&self, guest: &Guest) -> Result<(Arc<Host>, Domain)> {
+    /// The host of a guest that runs and is not frozen.
+    fn awake(&self, guest: &Guest) -> Result<Arc<Host>> {
         let (host, seen) = self.seen(guest)?;
         let way_out = match seen.status {
-            Status::Running => return Ok((Arc::clone(&host), host.domain(guest)?)),
+            Status::Running => return Ok(host),
             Status::Paused => "unpause",
             _ => "start",
         };
@@ -138,7 +138,8 @@ impl Libvirt {
 
     /// Writes kernel parameters in the guest: path below /proc/sys and value.
     fn set_sysctls(&self, guest: &Guest, values: &[(String, String)]) -> Result<()> {
-        let (host, domain) = self.awake(guest)?;
+        let host = self.awake(guest)?;
+        let domain = host.with_agent(guest)?;
         for (path, value) in values {
             let place = format!("/proc/sys/{path}");
             let argv = ["sh", "-c", "cat > \"$1\"", "sh", &place].map(str::to_owned).to_vec();
@@ -310,6 +311,7 @@ impl Hypervisor for Libvirt {
         if sysctls == Sysctls::default() && files.is_empty() && prepared.files.is_empty() {
             return Ok(());
         }
+        let domain = host.with_agent(guest)?;
         self.await_agent(guest, &host, &domain)?;
         self.set_sysctls(guest, &sysctls.withheld())?;
         for file in files.iter().chain(&prepared.files) {
@@ -332,7 +334,8 @@ impl Hypervisor for Libvirt {
     }
 
     fn pause(&self, guest: &Guest) -> Result<()> {
-        let (host, domain) = self.awake(guest)?;
+        let host = self.awake(guest)?;
+        let domain = host.domain(guest)?;
         domain.suspend().map_err(|e| failure::of(&e, HypervisorError::Pause, &guest.name, &host))?;
         host.look(guest)
     }
@@ -376,14 +379,16 @@ impl Hypervisor for Libvirt {
     }
 
     fn execute_in_guest(&self, guest: &Guest, execution: &Execution) -> Result<Output> {
-        let (host, domain) = self.awake(guest)?;
+        let host = self.awake(guest)?;
+        let domain = host.with_agent(guest)?;
         container::command(&execution.argv, "the command")?;
         self.await_agent(guest, &host, &domain)?;
         agent::execute(&domain, execution, COMMAND_LIMIT).map_err(|failure| told(failure, guest, &host))
     }
 
     fn put_file(&self, guest: &Guest, file: &PutFile) -> Result<()> {
-        let (host, domain) = self.awake(guest)?;
+        let host = self.awake(guest)?;
+        let domain = host.with_agent(guest)?;
         container::target(&file.path)?;
         self.await_agent(guest, &host, &domain)?;
         agent::put(&domain, file, COMMAND_LIMIT).map_err(|failure| told(failure, guest, &host))
@@ -408,7 +413,7 @@ impl Hypervisor for Libvirt {
             return Err(HypervisorError::NotRunning(message).into());
         }
         let host = self.host(&guest.host)?;
-        let domain = host.domain(guest)?;
+        let domain = host.with_agent(guest)?;
         // The lease is known to libvirt; the agent knows addresses that no lease gave, once it answers.
         for source in
             [sys::VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE, sys::VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT]
