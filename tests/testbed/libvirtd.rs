@@ -32,10 +32,11 @@ cgroup_controllers = []
 ";
 
 /// Mounts what is its own over the machine's, then becomes the daemon. The file system `/sys` is that of the network
-/// where it is mounted, and libvirt looks for bridges there.
+/// where it is mounted, and libvirt looks for bridges there. A copy of a mount of nfio's here would keep it from ending.
 const RUN: &str = "set -e
 directory=$1 cache=$2
 shift 2
+umount -a -l -t fuse.nfio
 while [ $# -gt 0 ]; do mkdir -p \"$2\"; mount --bind \"$directory/$1\" \"$2\"; shift 2; done
 mkdir -p /var/cache/libvirt
 mount --bind \"$cache\" /var/cache/libvirt
@@ -196,10 +197,15 @@ impl Libvirtd {
                 "[libvirt]\nuri = \"{}\"\nnetwork = \"{}\"\nlayers = \"{}\"\naccelerator = \"qemu\"\n",
                 self.uri(),
                 Self::NETWORK,
-                self.file("layers").display()
+                self.layers().display()
             ),
             environment: Vec::new(),
         }
+    }
+
+    /// The directory of the disks of `nfio`'s guests; there once one has had a disk.
+    pub fn layers(&self) -> PathBuf {
+        self.file("layers")
     }
 
     fn file(&self, name: &str) -> PathBuf {
