@@ -122,15 +122,16 @@ impl Host {
     /// The domain of a guest, for calls to its agent.
     pub(super) fn with_agent(&self, guest: &Guest) -> Result<Domain> {
         let known = self.lock().agents.get(&guest.labels.id).map(Arc::clone);
-        let connection = match known.filter(|known| known.connect.is_alive().unwrap_or(false)) {
-            Some(known) => known,
-            None => {
-                let new = self.open()?;
-                self.lock().agents.insert(guest.labels.id.clone(), Arc::clone(&new));
-                new
+        if let Some(known) = known {
+            match self.domain_by(&known, guest) {
+                // Broken, which only a call tells: made anew.
+                Err(NfioError::Hypervisor(HypervisorError::Connection(_))) => {}
+                told => return told,
             }
-        };
-        self.domain_by(&connection, guest)
+        }
+        let new = self.open()?;
+        self.lock().agents.insert(guest.labels.id.clone(), Arc::clone(&new));
+        self.domain_by(&new, guest)
     }
 
     fn domain_by(&self, connection: &Connection, guest: &Guest) -> Result<Domain> {
