@@ -367,7 +367,8 @@ mod tests {
             .fold(String::new(), |all, line| all + line + "\n");
         let shown = Config::parse(&shown, "nfio.toml").unwrap();
         assert!(shown.modules.sha256.is_some() && shown.chains.subnet.is_some());
-        assert!(shown.docker.socket.is_some() && shown.hosts.len() == 4);
+        assert!(shown.docker.socket.is_some() && shown.hosts.len() == 5);
+        assert!(shown.hosts["192.0.2.10"].libvirt.is_some());
         for key in [
             "foreground",
             "hypervisor",
@@ -391,6 +392,11 @@ mod tests {
             "port",
             "socket",
             "insecure",
+            "uri",
+            "layers",
+            "network",
+            "accelerator",
+            "libvirt",
             "images",
             "subnet",
             "bridge",

@@ -33,10 +33,11 @@ cgroup_controllers = []
 
 /// Mounts what is its own over the machine's, then becomes the daemon. The file system `/sys` is that of the network
 /// where it is mounted, and libvirt looks for bridges there. Beside controllers of version 1, a version 2 without any
-/// keeps libvirt from starting containers.
+/// keeps libvirt from starting containers. A copy of a mount of nfio's here would keep it from ending.
 const RUN: &str = "set -e
 directory=$1 cache=$2
 shift 2
+umount -a -l -t fuse.nfio
 while [ $# -gt 0 ]; do mkdir -p \"$2\"; mount --bind \"$directory/$1\" \"$2\"; shift 2; done
 mkdir -p /var/cache/libvirt
 mount --bind \"$cache\" /var/cache/libvirt
@@ -197,7 +198,7 @@ impl Libvirtd {
         format!("{}:///system?socket={}", self.driver, self.socket().display())
     }
 
-    /// The directory of its guests' own layers.
+    /// The directory of its guests' own layers; there once one has had a layer.
     pub fn layers(&self) -> PathBuf {
         self.file("layers")
     }

@@ -107,11 +107,11 @@ impl Libvirt {
         Ok((host, seen))
     }
 
-    /// The domain of a guest that runs and is not frozen.
-    fn awake(&self, guest: &Guest) -> Result<(Arc<Host>, Domain)> {
+    /// The host of a guest that runs and is not frozen.
+    fn awake(&self, guest: &Guest) -> Result<Arc<Host>> {
         let (host, seen) = self.seen(guest)?;
         let way_out = match seen.status {
-            Status::Running => return Ok((Arc::clone(&host), host.domain(guest)?)),
+            Status::Running => return Ok(host),
             Status::Paused => "unpause",
             _ => "start",
         };
@@ -144,7 +144,8 @@ impl Libvirt {
 
     /// Writes kernel parameters in the guest: path below /proc/sys and value.
     fn set_sysctls(&self, guest: &Guest, values: &[(String, String)]) -> Result<()> {
-        let (host, domain) = self.awake(guest)?;
+        let host = self.awake(guest)?;
+        let domain = host.with_agent(guest)?;
         for (path, value) in values {
             let place = format!("/proc/sys/{path}");
             let argv = ["sh", "-c", "cat > \"$1\"", "sh", &place].map(str::to_owned).to_vec();
@@ -345,6 +346,7 @@ impl Hypervisor for Libvirt {
         if sysctls == Sysctls::default() && files.is_empty() && prepared.files.is_empty() {
             return Ok(());
         }
+        let domain = host.with_agent(guest)?;
         self.await_agent(guest, &host, &domain)?;
         self.set_sysctls(guest, &sysctls.withheld())?;
         for file in files.iter().chain(&prepared.files) {
@@ -367,7 +369,8 @@ impl Hypervisor for Libvirt {
     }
 
     fn pause(&self, guest: &Guest) -> Result<()> {
-        let (host, domain) = self.awake(guest)?;
+        let host = self.awake(guest)?;
+        let domain = host.domain(guest)?;
         domain.suspend().map_err(|e| failure::of(&e, HypervisorError::Pause, &guest.name, &host))?;
         host.look(guest)
     }
@@ -414,7 +417,8 @@ impl Hypervisor for Libvirt {
     }
 
     fn execute_in_guest(&self, guest: &Guest, execution: &Execution) -> Result<Output> {
-        let (host, domain) = self.awake(guest)?;
+        let host = self.awake(guest)?;
+        let domain = host.with_agent(guest)?;
         container::command(&execution.argv, "the command")?;
         if host.is_container() {
             return self.lxc.execute(guest, &domain, execution);
@@ -424,7 +428,8 @@ impl Hypervisor for Libvirt {
     }
 
     fn put_file(&self, guest: &Guest, file: &PutFile) -> Result<()> {
-        let (host, domain) = self.awake(guest)?;
+        let host = self.awake(guest)?;
+        let domain = host.with_agent(guest)?;
         container::target(&file.path)?;
         if host.is_container() {
             return self.lxc.put(guest, &domain, file);
@@ -452,7 +457,7 @@ impl Hypervisor for Libvirt {
             return Err(HypervisorError::NotRunning(message).into());
         }
         let host = self.host(&guest.host)?;
-        let domain = host.domain(guest)?;
+        let domain = host.with_agent(guest)?;
         if host.is_container()
             && let Some(address) = self.lxc.address(guest, &domain)?
         {

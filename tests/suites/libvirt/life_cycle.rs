@@ -3,7 +3,7 @@
 use nfio_tests::{Instance, Libvirtd, Mounted, errno, eventually};
 use std::io::Read;
 
-const DROP: &str = "table inet filter {\n\tchain input {\n\t\ttype filter hook input priority 0; policy accept;\n\t\t\
+pub(super) const DROP: &str = "table inet filter {\n\tchain input {\n\t\ttype filter hook input priority 0; policy accept;\n\t\t\
                     icmp type echo-request drop\n\t}\n}\n";
 
 fn told(instance: &Instance) -> String {

@@ -38,6 +38,9 @@ pub(super) struct Host {
 #[derive(Default)]
 struct State {
     connection: Option<Arc<Connection>>,
+    /// For calls to the agents of guests, by id. libvirt takes only some calls of a connection at a time (five), and one
+    /// to an agent that is silent lasts: on the connection of all it would hold up what others ask.
+    agents: HashMap<String, Arc<Connection>>,
     /// Ids of the guests that are looked at.
     ours: HashSet<String>,
     seen: HashMap<String, Seen>,
@@ -116,11 +119,15 @@ impl Host {
         {
             return Ok(Arc::clone(connection));
         }
-        // Not under the lock: a host that is silent would hold up whoever asks what is known.
-        let connect = Connect::open(Some(&self.uri)).map_err(|e| self.unreachable(e.message()))?;
-        let connection = Arc::new(Connection { connect, number: uuid::Uuid::new_v4().to_string() });
+        let connection = self.open()?;
         self.lock().connection = Some(Arc::clone(&connection));
         Ok(connection)
+    }
+
+    /// Opens a connection; not under the lock: a host that is silent would hold up whoever asks what is known.
+    fn open(&self) -> Result<Arc<Connection>> {
+        let connect = Connect::open(Some(&self.uri)).map_err(|e| self.unreachable(e.message()))?;
+        Ok(Arc::new(Connection { connect, number: uuid::Uuid::new_v4().to_string() }))
     }
 
     /// Whether an error means that the connection is gone.
@@ -131,7 +138,25 @@ impl Host {
 
     /// The domain of a guest.
     pub(super) fn domain(&self, guest: &Guest) -> Result<Domain> {
-        let connection = self.connection()?;
+        self.domain_by(&*self.connection()?, guest)
+    }
+
+    /// The domain of a guest, for calls to its agent.
+    pub(super) fn with_agent(&self, guest: &Guest) -> Result<Domain> {
+        let known = self.lock().agents.get(&guest.labels.id).map(Arc::clone);
+        if let Some(known) = known {
+            match self.domain_by(&known, guest) {
+                // Broken, which only a call tells: made anew.
+                Err(NfioError::Hypervisor(HypervisorError::Connection(_))) => {}
+                told => return told,
+            }
+        }
+        let new = self.open()?;
+        self.lock().agents.insert(guest.labels.id.clone(), Arc::clone(&new));
+        self.domain_by(&new, guest)
+    }
+
+    fn domain_by(&self, connection: &Connection, guest: &Guest) -> Result<Domain> {
         connection
             .connect
             .lookup_domain_by_uuid_string(&guest.labels.id)
@@ -149,6 +174,7 @@ impl Host {
         let mut state = self.lock();
         state.ours.remove(&guest.labels.id);
         state.seen.remove(&guest.labels.id);
+        state.agents.remove(&guest.labels.id);
     }
 
     /// Looks at one guest.
