@@ -142,8 +142,6 @@ for port in /sys/class/virtio-ports/*; do
 done
 
 ip link set lo up
-# A firewall passes on what comes in.
-echo 1 >/proc/sys/net/ipv4/ip_forward
 asking=
 for interface in /sys/class/net/eth*; do
     interface=${interface##*/}
