@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use virt::domain::Domain;
+use virt::error::ErrorNumber;
 use virt::sys;
 
 use super::boot_files::BootFiles;
@@ -39,6 +40,8 @@ use xml::Link;
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 /// How long a guest may take from its start until its agent answers.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// From one request to end to the next.
+const AGAIN: Duration = Duration::from_secs(1);
 /// From one look at a guest that is to end to the next.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -222,26 +225,64 @@ impl Libvirt {
         self.lxc.start(guest, &host, &links, prepared, files.iter().chain(&prepared.files))
     }
 
+    /// Has the console of a guest that does not run written to `log`.
+    fn redirect(&self, guest: &Guest, host: &Host, log: &Path) -> Result<()> {
+        let class = |e: &virt::error::Error| failure::of(e, HypervisorError::Start, &guest.name, host);
+        let flags = sys::VIR_DOMAIN_XML_INACTIVE | sys::VIR_DOMAIN_XML_SECURE;
+        let text = host.domain(guest)?.xml_desc(flags).map_err(|e| class(&e))?;
+        if let Some(text) = xml::with_log(&text, log)? {
+            host.connection()?.connect.define_domain_xml(&text).map_err(|e| class(&e))?;
+        }
+        host.look_after(guest, log)
+    }
+
     /// Asks the guest to end, and ends it where it does not.
     fn end(&self, guest: &Guest, host: &Host, domain: &Domain, wait: u32) -> Result<()> {
         let class = |e: &virt::error::Error| failure::of(e, HypervisorError::Stop, &guest.name, host);
         let until = Instant::now() + Duration::from_secs(wait.into());
-        // One that cannot be asked is ended.
-        let asked =
-            if host.is_container() { self.lxc.ask_to_end(guest, domain)? } else { domain.shutdown().is_ok() };
-        if asked {
-            while Instant::now() < until {
-                if !domain.is_active().map_err(|e| class(&e))? {
-                    return Ok(());
+        if host.is_container() {
+            if self.lxc.ask_to_end(guest, domain)? {
+                while Instant::now() < until && domain.is_active().map_err(|e| class(&e))? {
+                    thread::sleep(PAUSE);
                 }
-                thread::sleep(PAUSE);
             }
+            return destroyed(domain).map_err(|e| class(&e));
         }
-        match domain.destroy() {
-            Err(e) if !failure::is_wrong_state(&e) => Err(class(&e)),
-            _ => Ok(()),
+        // A guest that is still booting does not hear it: it is asked again, until it ends. One that cannot be asked is
+        // ended.
+        let mut asked: Option<Instant> = None;
+        while Instant::now() < until {
+            if !domain.is_active().map_err(|e| class(&e))? {
+                return Ok(());
+            }
+            if asked.is_none_or(|asked| asked.elapsed() >= AGAIN) {
+                // By its power button, which takes no time; libvirt's own choice waits a minute for an agent that is deaf.
+                if domain.shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN).is_err()
+                    && domain.shutdown().is_err()
+                {
+                    break;
+                }
+                if asked.is_some() {
+                    agent::shutdown(domain);
+                }
+                asked = Some(Instant::now());
+            }
+            thread::sleep(PAUSE);
         }
+        destroyed(domain).map_err(|e| class(&e))
     }
+}
+
+/// Ends a domain at once; one that has ended is no error.
+fn destroyed(domain: &Domain) -> std::result::Result<(), virt::error::Error> {
+    match domain.destroy() {
+        Err(e) if !failure::is_wrong_state(&e) => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn not_running(guest: &Guest, status: Status) -> NfioError {
+    HypervisorError::NotRunning(format!("{} is {status}: write start into action", guest.name)).into()
 }
 
 /// The error that a failure of the agent is.
@@ -310,9 +351,11 @@ impl Hypervisor for Libvirt {
         }
         let kept = Kept::of(spec)?.write(&self.kept_path(&spec.labels.id));
         let made = kept.and_then(|()| self.boot_files.keep(spec)).and_then(|()| self.define(spec, &host));
-        made.and_then(|()| host.look_after(&guest)).map_err(|e| match self.clear(&spec.labels.id) {
-            Ok(()) => e,
-            Err(left) => HypervisorError::InconsistentState(format!("{e}; and {left}")).into(),
+        made.and_then(|()| host.look_after(&guest, &spec.log)).map_err(|e| {
+            match self.clear(&spec.labels.id) {
+                Ok(()) => e,
+                Err(left) => HypervisorError::InconsistentState(format!("{e}; and {left}")).into(),
+            }
         })?;
         Ok(spec.labels.id.clone())
     }
@@ -337,6 +380,9 @@ impl Hypervisor for Libvirt {
                 return Err(HypervisorError::Start(message).into());
             }
             _ => {}
+        }
+        if let Some(log) = &prepared.log {
+            self.redirect(guest, &host, log)?;
         }
         let domain = host.domain(guest)?;
         domain.create().map_err(|e| failure::of(&e, HypervisorError::Start, &guest.name, &host))?;
@@ -376,7 +422,10 @@ impl Hypervisor for Libvirt {
     }
 
     fn unpause(&self, guest: &Guest) -> Result<()> {
-        let host = self.host(&guest.host)?;
+        let (host, seen) = self.seen(guest)?;
+        if seen.run.is_none() {
+            return Err(not_running(guest, seen.status));
+        }
         let domain = host.domain(guest)?;
         domain.resume().map_err(|e| failure::of(&e, HypervisorError::Unpause, &guest.name, &host))?;
         host.look(guest)
@@ -406,9 +455,11 @@ impl Hypervisor for Libvirt {
                 let flags = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
                     | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
                     | sys::VIR_DOMAIN_UNDEFINE_NVRAM;
-                // Containers have nothing of the kind, and know no flags.
-                let undefined =
-                    if host.is_container() { domain.undefine() } else { domain.undefine_flags(flags) };
+                let undefined = domain.undefine_flags(flags).or_else(|e| match e {
+                    // Not every driver of libvirt's has such things.
+                    e if failure::is(&e, ErrorNumber::InvalidArg) => domain.undefine(),
+                    e => Err(e),
+                });
                 undefined.map_err(|e| class(&e))?;
             }
         }
@@ -453,8 +504,7 @@ impl Hypervisor for Libvirt {
     fn get_ip(&self, guest: &Guest) -> Result<String> {
         let (_, seen) = self.seen(guest)?;
         if seen.run.is_none() {
-            let message = format!("{} is {}: write start into action", guest.name, seen.status);
-            return Err(HypervisorError::NotRunning(message).into());
+            return Err(not_running(guest, seen.status));
         }
         let host = self.host(&guest.host)?;
         let domain = host.with_agent(guest)?;
@@ -480,8 +530,7 @@ impl Hypervisor for Libvirt {
     fn counters(&self, guest: &Guest) -> Result<Counters> {
         let (host, seen) = self.seen(guest)?;
         if seen.run.is_none() {
-            let message = format!("{} is {}: write start into action", guest.name, seen.status);
-            return Err(HypervisorError::NotRunning(message).into());
+            return Err(not_running(guest, seen.status));
         }
         let domain = host.domain(guest)?;
         let class = |e: &virt::error::Error| failure::of(e, HypervisorError::Connection, &guest.name, &host);
@@ -499,6 +548,7 @@ impl Hypervisor for Libvirt {
     }
 
     fn set_forwarding(&self, guest: &Guest, on: bool) -> Result<()> {
+        self.seen(guest)?;
         let sysctls = self.kept(guest)?.sysctls;
         if !sysctls.forwards() {
             return Ok(());
@@ -513,8 +563,8 @@ impl Hypervisor for Libvirt {
 
     fn adopt(&self, guest: &Guest, log: &Path) -> Result<Status> {
         let host = self.host(&guest.host)?;
-        host.look_after(guest)?;
-        let seen = host.seen(guest)?;
+        host.look_after(guest, log)?;
+        let seen = host.seen(guest).inspect_err(|_| host.let_go(guest))?;
         if host.is_container() && seen.run.is_some() {
             self.lxc.follow(guest, &host.domain(guest)?, &seen, log)?;
         }

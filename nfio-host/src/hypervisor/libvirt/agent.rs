@@ -15,10 +15,14 @@ use crate::hypervisor::{Execution, Output, PutFile};
 
 /// The most that is kept of either stream, in bytes.
 const LIMIT: usize = middlebox_sdk::Output::LIMIT;
-/// Pieces that a file is written in: a request to libvirt has at most 4 MiB, in Base64.
+/// The most of a stream in one answer: libvirt carries at most 4 MiB, in Base64.
 const PIECE: usize = 1 << 20;
+/// The most that goes to the guest at once: an agent without KVM does not take 1 MiB within 15 s.
+const INPUT: usize = 64 << 10;
 /// How long the agent may take for one answer, in whole seconds.
-const ANSWER: i32 = 5;
+const ANSWER: i32 = 15;
+/// How long it may take to say that it is there, in whole seconds.
+const PING: i32 = 5;
 /// From one question to the next, at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 
@@ -72,7 +76,11 @@ struct Ended {
 }
 
 fn ask<T: DeserializeOwned>(domain: &Domain, command: &Value) -> Result<T, Failure> {
-    let text = domain.qemu_agent_command(&command.to_string(), ANSWER, 0)?;
+    ask_within(domain, command, ANSWER)
+}
+
+fn ask_within<T: DeserializeOwned>(domain: &Domain, command: &Value, seconds: i32) -> Result<T, Failure> {
+    let text = domain.qemu_agent_command(&command.to_string(), seconds, 0)?;
     let answer: Answer<T> = serde_json::from_str(&text)
         .map_err(|e| Failure::Refused(format!("the guest agent's answer is not understood: {e}")))?;
     Ok(answer.value)
@@ -82,7 +90,7 @@ fn ask<T: DeserializeOwned>(domain: &Domain, command: &Value) -> Result<T, Failu
 pub(super) fn wait(domain: &Domain, until: Instant) -> Result<(), Failure> {
     let mut pause = PAUSE.0;
     loop {
-        match ask::<Value>(domain, &json!({"execute": "guest-ping"})) {
+        match ask_within::<Value>(domain, &json!({"execute": "guest-ping"}), PING) {
             Ok(_) => return Ok(()),
             Err(Failure::Silent(_)) if Instant::now() < until => {}
             Err(failure) => return Err(failure),
@@ -92,83 +100,139 @@ pub(super) fn wait(domain: &Domain, until: Instant) -> Result<(), Failure> {
     }
 }
 
+/// Asks the guest to end. One that does gives no answer, and one that does not is seen to go on.
+pub(super) fn shutdown(domain: &Domain) {
+    if ask_within::<Value>(domain, &json!({"execute": "guest-ping"}), 1).is_ok() {
+        let _ = ask_within::<Value>(domain, &json!({"execute": "guest-shutdown"}), 1);
+    }
+}
+
 /// Runs a command and waits for it, at most for `limit`; then it is killed.
+///
+/// Its streams go to files of the guest first, a reader each keeps what there is room for: an answer of libvirt's has at
+/// most 4 MiB, the agent would wait for children in the background that have the streams, and hold what nobody reads.
 pub(super) fn execute(domain: &Domain, execution: &Execution, limit: Duration) -> Result<Output, Failure> {
-    let Some((program, arguments)) = execution.argv.split_first() else {
-        return Err(Failure::Refused("a command needs at least a program".into()));
+    let place = format!("/tmp/.nfio-{}", uuid::Uuid::new_v4());
+    let numbers = [LIMIT.to_string(), PIECE.to_string()];
+    let mut argv = vec!["-c", RUN, "sh", &place, &numbers[0], &numbers[1]];
+    argv.extend(execution.argv.iter().map(String::as_str));
+    let begin = Instant::now();
+    let short = execution.stdin.len() <= INPUT;
+    if !short {
+        let script = "umask 077; mkdir -p \"$1\" && cat >> \"$1/in\"";
+        for piece in execution.stdin.chunks(INPUT) {
+            let kept = plain(domain, &["-c", script, "sh", &place], piece, limit)?;
+            if kept.is_none_or(|kept| kept.exit_code != 0) {
+                return Err(Failure::Refused(
+                    "the command's input cannot be kept in the guest's /tmp".into(),
+                ));
+            }
+        }
+    }
+    let input = if short { &execution.stdin[..] } else { b"" };
+    let Some(mut output) = plain(domain, &argv, input, limit)? else {
+        kill(domain, &place);
+        let words = format!("the command did not end within {} s; it was killed", limit.as_secs());
+        return Err(Failure::Refused(words));
     };
+    let full = |stream: &[u8]| stream.len() >= PIECE;
+    if full(&output.stdout) || full(&output.stderr) {
+        for (file, stream) in [("out", &mut output.stdout), ("err", &mut output.stderr)] {
+            let script = "tail -c +$(($3 + 1)) \"$1/$2\" 2>/dev/null";
+            let argv = ["-c", script, "sh", &place, file, &numbers[1]];
+            let rest = plain(domain, &argv, b"", limit.saturating_sub(begin.elapsed()))?;
+            stream.extend(rest.map(|rest| rest.stdout).unwrap_or_default());
+        }
+        plain(domain, &["-c", "rm -rf \"$1\"", "sh", &place], b"", limit)?;
+    }
+    Ok(output)
+}
+
+/// Words: a directory that is not there yet, the most that is kept of a stream, the most that is answered at once, and
+/// the command. The exit code is the command's; files stay only where there is more to answer.
+const RUN: &str = r#"d=$1 limit=$2 piece=$3
+shift 3
+[ ! -e "$d/in" ] || exec < "$d/in"
+{ mkdir -p -m 700 "$d" && mkfifo "$d/o" "$d/e"; } 2>/dev/null || exec "$@"
+keep() {
+    { head -c "$limit" > "$d/$2"; cat > /dev/null; } < "$d/$1"
+    : > "$d/$2.end"
+}
+keep o out > /dev/null 2>&1 &
+keep e err > /dev/null 2>&1 &
+{ sh -c 'echo $$ > "$0/pid"; exec "$@"' "$d" "$@" > "$d/o" 2> "$d/e"; } 2>/dev/null
+code=$?
+# What it left in the background may hold the streams for ever.
+tries=0
+until { [ -e "$d/out.end" ] && [ -e "$d/err.end" ]; } || [ $tries -ge 20 ]; do
+    tries=$((tries + 1))
+    sleep 0.05 2>/dev/null || sleep 1
+done
+head -c "$piece" "$d/out"
+head -c "$piece" "$d/err" >&2
+if [ "$(wc -c < "$d/out")" -lt "$piece" ] && [ "$(wc -c < "$d/err")" -lt "$piece" ]; then rm -rf "$d"; fi
+exit $code"#;
+
+/// Runs `sh` with these words and waits for it; None: it did not end within `limit`.
+fn plain(domain: &Domain, argv: &[&str], stdin: &[u8], limit: Duration) -> Result<Option<Output>, Failure> {
     let command = json!({"execute": "guest-exec", "arguments": {
-        "path": program,
-        "arg": arguments,
-        "input-data": BASE64.encode(&execution.stdin),
+        "path": "sh",
+        "arg": argv,
+        "input-data": BASE64.encode(stdin),
         "capture-output": true,
     }});
-    let started: Started = match ask(domain, &command) {
-        Err(Failure::Refused(words)) if words.contains("Failed to execute child process") => {
-            return Ok(not_run(&words));
-        }
-        other => other?,
-    };
+    let started: Started = ask(domain, &command)?;
     let (until, mut pause) = (Instant::now() + limit, PAUSE.0);
     loop {
         let status = json!({"execute": "guest-exec-status", "arguments": {"pid": started.pid}});
         let ended: Ended = ask(domain, &status)?;
         if ended.exited {
-            return output(ended);
+            return output(ended).map(Some);
         }
         if Instant::now() >= until {
-            kill(domain, started.pid);
-            let words = format!("the command did not end within {} s; it was killed", limit.as_secs());
-            return Err(Failure::Refused(words));
+            return Ok(None);
         }
         thread::sleep(pause);
         pause = (pause * 2).min(PAUSE.1);
     }
 }
 
-/// As a shell does: 127 for a program that is not there, 126 for one that cannot be run.
-fn not_run(words: &str) -> Output {
-    let missing = words.contains("No such file or directory");
-    let stderr = words.as_bytes().to_vec();
-    Output { exit_code: if missing { 127 } else { 126 }, stdout: Vec::new(), stderr }
-}
-
 fn output(ended: Ended) -> Result<Output, Failure> {
     let decode = |text: &str| {
-        let mut data = BASE64
+        BASE64
             .decode(text)
-            .map_err(|e| Failure::Refused(format!("the guest agent's answer is no Base64: {e}")))?;
-        data.truncate(LIMIT);
-        Ok::<_, Failure>(data)
+            .map_err(|e| Failure::Refused(format!("the guest agent's answer is no Base64: {e}")))
     };
     let exit_code = ended.exit_code.unwrap_or_else(|| 128 + ended.signal.unwrap_or(0));
     Ok(Output { exit_code, stdout: decode(&ended.out_data)?, stderr: decode(&ended.err_data)? })
 }
 
-/// The failure to tell is that the command did not end.
-fn kill(domain: &Domain, pid: i64) {
-    let kill =
-        json!({"execute": "guest-exec", "arguments": {"path": "kill", "arg": ["-9", pid.to_string()]}});
-    let _ = ask::<Started>(domain, &kill);
+/// Kills the command in `place`. The failure to tell is that the command did not end.
+fn kill(domain: &Domain, place: &str) {
+    let script = "kill -9 \"$(cat \"$1/pid\")\"; rm -rf \"$1\"";
+    let arguments = json!({"path": "sh", "arg": ["-c", script, "sh", place]});
+    let _ = ask::<Started>(domain, &json!({"execute": "guest-exec", "arguments": arguments}));
 }
 
 /// Writes a file; directories on the way are made (0755).
 pub(super) fn put(domain: &Domain, file: &PutFile, limit: Duration) -> Result<(), Failure> {
     // What a user wrote reaches the shell as words and on stdin, never as script.
-    const BEGIN: &str = "mkdir -p -m 755 -- \"${1%/*}/\" && umask 077 && cat > \"$1\"";
+    const BEGIN: &str = "umask 022; mkdir -p -- \"${1%/*}/\" && umask 077 && cat > \"$1\"";
     const MORE: &str = "cat >> \"$1\"";
-    const END: &str = "chmod -- \"$2\" \"$1\"";
+    const END: &str = "chmod \"$2\" \"$1\"";
     let mode = format!("{:o}", file.mode & 0o7777);
     let run = |script: &str, piece: &[u8]| {
-        let argv = ["sh", "-c", script, "sh", &file.path, &mode].map(str::to_owned).to_vec();
-        let done = execute(domain, &Execution { argv, stdin: piece.to_vec() }, limit)?;
+        let Some(done) = plain(domain, &["-c", script, "sh", &file.path, &mode], piece, limit)? else {
+            let words = format!("{} was not written within {} s", file.path, limit.as_secs());
+            return Err(Failure::Refused(words));
+        };
         if done.exit_code == 0 {
             return Ok(());
         }
         let words = String::from_utf8_lossy(&done.stderr).trim().to_owned();
         Err(Failure::Refused(format!("{} cannot be written: {words}", file.path)))
     };
-    let mut pieces = file.data.chunks(PIECE);
+    let mut pieces = file.data.chunks(INPUT);
     run(BEGIN, pieces.next().unwrap_or_default())?;
     pieces.try_for_each(|piece| run(MORE, piece))?;
     run(END, b"")
@@ -184,11 +248,5 @@ mod tests {
         let answer: Answer<Ended> = serde_json::from_str(text).unwrap();
         let output = output(answer.value).unwrap();
         assert_eq!(output, Output { exit_code: 137, stdout: b"out".to_vec(), stderr: b"err".to_vec() });
-    }
-
-    #[test]
-    fn a_program_that_is_not_there_is_127() {
-        assert_eq!(not_run("Failed to execute child process “x” (No such file or directory)").exit_code, 127);
-        assert_eq!(not_run("Failed to execute child process “x” (Permission denied)").exit_code, 126);
     }
 }

@@ -3,8 +3,10 @@
 //! Every half second one thread asks for the state of each of our domains, so that a read of `status` costs no request
 //! and is never older than that. Where libvirt does not answer, nothing is known.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,8 +18,11 @@ use virt::error::{Error, ErrorNumber};
 
 use super::{accelerator, failure};
 use crate::error::{HypervisorError, NfioError, Result};
+use crate::hypervisor::container::log::{CAP, Log};
 use crate::hypervisor::{Guest, Status};
 
+/// What a log may hold when it is looked at: it goes on growing until the next look.
+const LOG: u64 = CAP / 2;
 /// From one look at all domains to the next.
 const TICK: Duration = Duration::from_millis(500);
 /// What was seen longer ago is not told as true any more.
@@ -41,8 +46,8 @@ struct State {
     /// For calls to the agents of guests, by id. libvirt takes only some calls of a connection at a time (five), and one
     /// to an agent that is silent lasts: on the connection of all it would hold up what others ask.
     agents: HashMap<String, Arc<Connection>>,
-    /// Ids of the guests that are looked at.
-    ours: HashSet<String>,
+    /// The guests that are looked at: id, and where the console is written.
+    ours: HashMap<String, PathBuf>,
     seen: HashMap<String, Seen>,
     /// When all were looked at last.
     looked: Option<Instant>,
@@ -163,9 +168,9 @@ impl Host {
             .map_err(|e| failure::of(&e, HypervisorError::NotFound, &guest.name, self))
     }
 
-    /// Looks after a guest from now on, and looks at it at once.
-    pub(super) fn look_after(&self, guest: &Guest) -> Result<()> {
-        self.lock().ours.insert(guest.labels.id.clone());
+    /// Looks after a guest and its log from now on, and looks at it at once.
+    pub(super) fn look_after(&self, guest: &Guest, log: &Path) -> Result<()> {
+        self.lock().ours.insert(guest.labels.id.clone(), log.to_owned());
         self.look(guest)
     }
 
@@ -218,7 +223,7 @@ impl Host {
         let ours = self.lock().ours.clone();
         let outcome = self.connection().and_then(|connection| {
             let mut seen = HashMap::new();
-            for id in &ours {
+            for id in ours.keys() {
                 match self.see(&connection, id) {
                     Ok(Some(guest)) => drop(seen.insert(id.clone(), guest)),
                     Ok(None) => {}
@@ -238,6 +243,21 @@ impl Host {
                 state.connection = None;
                 state.looked = None;
                 state.lost = Some(e.to_string());
+            }
+        }
+    }
+
+    /// QEMU writes the logs, and without an end.
+    fn hold_logs(&self) {
+        let logs: Vec<PathBuf> =
+            if self.local { self.lock().ours.values().cloned().collect() } else { vec![] };
+        for log in logs {
+            match Log::open(&log, LOG).and_then(|mut log| log.hold()) {
+                // It goes before its guest where that is destroyed.
+                Err(e) if e.kind() != ErrorKind::NotFound => {
+                    tracing::warn!("the log {} cannot be kept below its cap: {e}", log.display());
+                }
+                _ => {}
             }
         }
     }
@@ -262,6 +282,7 @@ fn watch(host: &Weak<Host>) {
     while let Some(host) = host.upgrade() {
         if !host.lock().ours.is_empty() {
             host.look_at_all();
+            host.hold_logs();
         }
         drop(host);
         thread::sleep(TICK);

@@ -52,7 +52,7 @@ impl Domain<'_> {
             unit(w, "currentMemory", &memory)?;
             // A domain has whole CPUs; a fraction is one that may not always run.
             text(w, "vcpu", &(spec.vcpu.unwrap_or(1.0).ceil() as u64).to_string())?;
-            if let Some(vcpu) = spec.vcpu {
+            if let Some(vcpu) = spec.vcpu.filter(|vcpu| vcpu.fract() != 0.0) {
                 let quota = (vcpu / vcpu.ceil() * 100_000.0) as u64;
                 w.create_element("cputune").write_inner_content(|w| {
                     text(w, "period", "100000")?;
@@ -190,6 +190,40 @@ pub(super) fn hardware_address(id: &str, number: usize) -> String {
     format!("52:54:00:{:02x}:{:02x}:{:02x}", value >> 16, (value >> 8) & 0xff, value & 0xff)
 }
 
+/// A domain's XML with its serial console written to `log`; None: it is already.
+pub(super) fn with_log(xml: &str, log: &Path) -> io::Result<Option<String>> {
+    let log = display(log);
+    let (mut reader, mut writer) = (Reader::from_str(xml), Writer::new(Vec::new()));
+    let (mut within, mut changed) = (false, false);
+    loop {
+        let event = reader.read_event().map_err(io::Error::other)?;
+        match &event {
+            // libvirt tells the console twice.
+            Event::Start(element) if is_console(element.name().as_ref()) => within = true,
+            Event::End(element) if is_console(element.name().as_ref()) => within = false,
+            Event::Empty(element) if within && element.name().as_ref() == b"source" => {
+                let path = element.try_get_attribute("path").map_err(io::Error::other)?;
+                let path = path.map(|path| path.unescape_value().map(|path| path.into_owned()));
+                if path.transpose().map_err(io::Error::other)?.as_deref() != Some(&log) {
+                    empty(&mut writer, "source", &[("path", &log), ("append", "on")])?;
+                    changed = true;
+                    continue;
+                }
+            }
+            Event::Eof if changed => {
+                return String::from_utf8(writer.into_inner()).map(Some).map_err(io::Error::other);
+            }
+            Event::Eof => return Ok(None),
+            _ => {}
+        }
+        writer.write_event(event)?;
+    }
+}
+
+fn is_console(name: &[u8]) -> bool {
+    name == b"serial" || name == b"console"
+}
+
 /// The host's ends of a running domain's interfaces, from its XML.
 pub(super) fn host_devices(xml: &str) -> io::Result<Vec<String>> {
     let mut reader = Reader::from_str(xml);
@@ -259,6 +293,18 @@ mod tests {
         let xml = "<domain><devices><disk><target dev='vda'/></disk><interface type='network'><target dev='vnet0'/>\
                    </interface></devices></domain>";
         assert_eq!(host_devices(xml).unwrap(), ["vnet0"]);
+    }
+
+    #[test]
+    fn the_console_alone_is_written_elsewhere() {
+        let xml = |log| {
+            format!(
+                "<domain><disk><source path=\"/d\"/></disk><serial type=\"file\"><source path=\"{log}\" append=\"on\"/>\
+                 </serial><console><source path=\"{log}\" append=\"on\"/></console></domain>"
+            )
+        };
+        assert_eq!(with_log(&xml("/a"), Path::new("/a")).unwrap(), None);
+        assert_eq!(with_log(&xml("/a"), Path::new("/b&c")).unwrap(), Some(xml("/b&amp;c")));
     }
 
     #[test]
