@@ -138,8 +138,8 @@ pub(super) fn execute(domain: &Domain, execution: &Execution, limit: Duration) -
     let full = |stream: &[u8]| stream.len() >= PIECE;
     if full(&output.stdout) || full(&output.stderr) {
         for (file, stream) in [("out", &mut output.stdout), ("err", &mut output.stderr)] {
-            let script = "tail -c +$(($3 + 1)) \"$1/$2\" 2>/dev/null";
-            let argv = ["-c", script, "sh", &place, file, &numbers[1]];
+            let script = "tail -c +$(($3 + 1)) \"$1/$2\" 2>/dev/null | head -c $(($4 - $3))";
+            let argv = ["-c", script, "sh", &place, file, &numbers[1], &numbers[0]];
             let rest = plain(domain, &argv, b"", limit.saturating_sub(begin.elapsed()))?;
             stream.extend(rest.map(|rest| rest.stdout).unwrap_or_default());
         }
@@ -155,12 +155,16 @@ shift 3
 [ ! -e "$d/in" ] || exec < "$d/in"
 { mkdir -p -m 700 "$d" && mkfifo "$d/o" "$d/e"; } 2>/dev/null || exec "$@"
 keep() {
-    { head -c "$limit" > "$d/$2"; cat > /dev/null; } < "$d/$1"
+    exec > /dev/null 2>&1
+    # Not head, which would hold back what it read until the stream ends.
+    { (trap '' XFSZ; ulimit -f $((limit / 512)); exec cat > "$d/$2"); cat > /dev/null; } < "$d/$1"
     : > "$d/$2.end"
 }
-keep o out > /dev/null 2>&1 &
-keep e err > /dev/null 2>&1 &
-{ sh -c 'echo $$ > "$0/pid"; exec "$@"' "$d" "$@" > "$d/o" 2> "$d/e"; } 2>/dev/null
+# Nothing but this shell holds the agent's own streams (a redirection without exec leaves copies of them); what it says of signals is nobody's.
+keep o out &
+keep e err &
+exec 3>&2 2> /dev/null
+sh -c 'echo $$ > "$0/pid"; exec "$@"' "$d" "$@" > "$d/o" 2> "$d/e" 3>&-
 code=$?
 # What it left in the background may hold the streams for ever.
 tries=0
@@ -169,7 +173,7 @@ until { [ -e "$d/out.end" ] && [ -e "$d/err.end" ]; } || [ $tries -ge 20 ]; do
     sleep 0.05 2>/dev/null || sleep 1
 done
 head -c "$piece" "$d/out"
-head -c "$piece" "$d/err" >&2
+head -c "$piece" "$d/err" >&3
 if [ "$(wc -c < "$d/out")" -lt "$piece" ] && [ "$(wc -c < "$d/err")" -lt "$piece" ]; then rm -rf "$d"; fi
 exit $code"#;
 
