@@ -111,11 +111,19 @@ pub(crate) fn a_share_of_a_cpu_is_no_more(stage: &Stage) {
         let user = told.lines().find_map(|line| line.strip_prefix("user")?.trim().parse::<f64>().ok());
         user.unwrap_or_else(|| panic!("time says {told:?}"))
     };
-    // At the same time, as the machine may be busy with other things.
-    let (limited, free) = std::thread::scope(|scope| {
-        let other = scope.spawn(|| burn(&free));
-        (burn(&limited), other.join().unwrap_or_else(|_| panic!("the guest without a limit has failed")))
-    });
+    // At the same time, as the machine may be busy with other things; where it is so busy that the other one gets next to
+    // nothing either, once more.
+    let round = || {
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| burn(&free));
+            (burn(&limited), other.join().unwrap_or_else(|_| panic!("the guest without a limit has failed")))
+        })
+    };
+    let rounds = (0..15).map(|_| round());
+    let (limited, free) = rounds
+        .into_iter()
+        .find(|(_, free)| *free > 0.6)
+        .unwrap_or_else(|| panic!("no guest gets a third of a CPU here: this machine is too busy to judge"));
     assert!(
         limited < 0.6 * free,
         "a tenth of a CPU worked for {limited} s where one without a limit did for {free} s"
