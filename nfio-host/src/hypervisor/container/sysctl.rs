@@ -96,6 +96,7 @@ impl Sysctls {
     }
 
     /// What is written in a virtual machine once it answers, paths below /proc/sys: all, but no forwarding.
+    #[cfg(feature = "libvirt")]
     pub(in crate::hypervisor) fn withheld(&self) -> Vec<(String, String)> {
         let off = self.forwarding.keys().map(|path| (path.display().to_string(), "0".to_owned()));
         let ipc = self.ipc.iter().map(|(key, value)| (key.replace('.', "/"), value.clone()));
@@ -103,6 +104,7 @@ impl Sysctls {
     }
 
     /// What is written in a virtual machine once it is configured. Forwarding resets others, which come again.
+    #[cfg(feature = "libvirt")]
     pub(in crate::hypervisor) fn forwarding(&self) -> Vec<(String, String)> {
         written(&self.forwarding).chain(written(&self.net)).collect()
     }
@@ -131,6 +133,7 @@ impl Sysctls {
     }
 }
 
+#[cfg(feature = "libvirt")]
 fn written(values: &BTreeMap<PathBuf, String>) -> impl Iterator<Item = (String, String)> {
     values.iter().map(|(path, value)| (path.display().to_string(), value.clone()))
 }
