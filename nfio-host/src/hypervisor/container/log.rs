@@ -37,6 +37,7 @@ impl Log {
 
     /// Drops the oldest half of a log that somebody else appends to (`O_APPEND`), once it has reached the cap. What is
     /// appended in that moment may be lost.
+    #[cfg(feature = "libvirt")]
     pub(in crate::hypervisor) fn hold(&mut self) -> io::Result<()> {
         let size = self.file.metadata()?.len();
         if size > self.cap { self.drop_oldest_half(size) } else { Ok(()) }
