@@ -236,6 +236,9 @@ impl Host {
         match outcome {
             Ok(seen) => {
                 state.seen = seen;
+                // One that was let go meanwhile is not there, whatever was seen of it before.
+                let State { seen, ours, .. } = &mut *state;
+                seen.retain(|id, _| ours.contains_key(id));
                 state.looked = Some(Instant::now());
                 state.lost = None;
             }
