@@ -21,7 +21,8 @@ demo:
 test:
 	@tests/run.sh
 
-# A crate that is no cdylib is a library of plugins. A plugin is replaced by rename: written over, the file would crash the nfio that has it loaded.
+# A crate that is no cdylib is a library of plugins. A plugin is replaced by rename, so that no nfio meets it half
+# written.
 build:
 	$(CARGO) build --release
 	@set -e; for crate in $$(grep -l '"cdylib"' plugins/*/Cargo.toml); do \

@@ -277,13 +277,17 @@ impl Hypervisor for Docker {
     fn execute_in_guest(&self, guest: &Guest, execution: &Execution) -> Result<Output> {
         let (engine, known) = self.awake(guest)?;
         container::command(&execution.argv, "the command")?;
-        self.wait(exec::execute(&engine, &known.container, execution, COMMAND_LIMIT)).map_err(|failure| {
-            // It ended, or was paused, since it was looked at.
-            if failure.is_conflict() {
-                let message = format!("{} does not run any more: write start into action", guest.name);
-                return HypervisorError::NotRunning(message).into();
+        let done = self.wait(async {
+            let done = exec::execute(&engine, &known.container, execution, COMMAND_LIMIT).await;
+            if done.as_ref().map_or(true, |output| output.exit_code != 0) {
+                // It may have failed because the guest ended, or was paused: whoever asks next is told so.
+                engine.look_until_true(&known).await?;
             }
-            failure.of(HypervisorError::CommandExecution, &guest.name, &engine.address)
+            done
+        });
+        done.map_err(|failure| match self.awake(guest) {
+            Ok(_) => failure.of(HypervisorError::CommandExecution, &guest.name, &engine.address),
+            Err(gone) => gone,
         })
     }
 
@@ -331,14 +335,15 @@ impl Hypervisor for Docker {
     fn set_forwarding(&self, guest: &Guest, on: bool) -> Result<()> {
         let (engine, known) = self.running(guest)?;
         // On another machine the engine has set it when the guest started.
-        let Some(sysctls) = known.sysctls.filter(|sysctls| sysctls.forwards()) else { return Ok(()) };
+        let Some(sysctls) = known.sysctls.as_ref().filter(|sysctls| sysctls.forwards()) else {
+            return Ok(());
+        };
         let Some(init) = &known.init else { return Err(ended(guest)) };
-        forward(init, &sysctls, on).map_err(|e| {
+        forward(init, sysctls, on).map_err(|e| {
             if init.alive() {
                 return HypervisorError::Start(format!("{}: {e}", guest.name)).into();
             }
-            // Its end is known before the event tells of it: whoever looks next finds it ended.
-            match self.wait(engine.look(&known.container)) {
+            match self.wait(engine.look_until_true(&known)) {
                 Ok(()) => ended(guest),
                 Err(failure) => failure.of(HypervisorError::Start, &guest.name, &engine.address),
             }

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::address::Address;
 use super::counters::Samples;
@@ -26,6 +26,8 @@ pub(super) const QUICK: Duration = Duration::from_secs(4);
 pub(super) const SLOW: Duration = Duration::from_secs(50);
 /// After this much silence the engine is asked whether it is still there: a half-open connection stays silently up.
 const SILENCE: Duration = Duration::from_secs(1);
+/// From one look to the next at a container whose process has ended.
+const LAG: Duration = Duration::from_millis(10);
 /// Events that are looked at together.
 const BURST: usize = 256;
 /// First and longest wait before an engine that does not answer is tried again. The first is longer than the half second
@@ -123,6 +125,21 @@ impl Engine {
                 Ok(())
             }
             Err(failure) => Err(failure),
+        }
+    }
+
+    /// Looks at a container that may just have ended, until the engine knows as well: of a process of this machine we
+    /// know before the engine tells.
+    pub(super) async fn look_until_true(self: &Arc<Self>, known: &Known) -> std::result::Result<(), Failure> {
+        let limit = Instant::now() + QUICK;
+        loop {
+            self.look(&known.container).await?;
+            let runs = self.memory.runs(&known.container);
+            let ended = known.init.as_ref().is_some_and(|init| !init.alive());
+            if !(runs && ended) || Instant::now() > limit {
+                return Ok(());
+            }
+            sleep(LAG).await;
         }
     }
 

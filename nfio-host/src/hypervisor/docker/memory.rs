@@ -128,6 +128,11 @@ impl Memory {
         }
     }
 
+    /// Whether a container runs, as far as is known.
+    pub(super) fn runs(&self, container: &str) -> bool {
+        self.read().values().any(|known| known.container == container && known.status == Status::Running)
+    }
+
     /// All that is known at the beginning of a subscription.
     pub(super) fn begin(&self, all: Vec<(String, Known)>) {
         self.write().clear();
