@@ -2,12 +2,14 @@
 //! [`hypervisor`] → guest; nothing walks back up.
 
 pub mod beneath;
+pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod error;
 pub mod fs;
 pub mod hypervisor;
 pub mod modules;
+mod netlink;
 pub mod root;
 pub mod tree;
 pub mod vnf;

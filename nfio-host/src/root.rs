@@ -19,7 +19,8 @@ use crate::tree::{CHNS, NF_TYPES, PRIVATE};
 /// What a mount holds locked, in the private directory; it holds the pid of the holder.
 const LOCK: &str = "lock";
 /// Directories that others make below the private one, outermost first: what is not theirs is not entered.
-const BELOW_PRIVATE: [&str; 6] = ["instances", "types", "modules", "oci", "oci/guests", "oci/images"];
+const BELOW_PRIVATE: [&str; 7] =
+    ["chains", "instances", "types", "modules", "oci", "oci/guests", "oci/images"];
 /// How long a lock may be held by somebody who only looks whether it is free ([`wait_until_free`]).
 const GLANCE: Duration = Duration::from_millis(200);
 

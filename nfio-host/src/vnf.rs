@@ -5,21 +5,23 @@ mod answers;
 #[cfg(test)]
 mod bed;
 mod call;
-mod disk;
+pub(crate) mod disk;
 mod handle;
 mod hosts;
-mod instance;
-mod last_error;
+pub(crate) mod instance;
+pub(crate) mod last_error;
 mod lifecycle;
 mod machine;
-mod mend;
+pub(crate) mod members;
+pub(crate) mod mend;
 mod observer;
 mod record;
-mod skeleton;
+pub(crate) mod skeleton;
 mod spec;
 mod standard;
+pub(crate) mod turns;
 mod unborn;
-mod verb;
+pub(crate) mod verb;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -53,6 +55,8 @@ pub struct VnfsOperations {
     hosts: Hosts,
     /// Tells the file system that a status may have changed.
     changed: OnceLock<OnChange>,
+    /// Gives a started guest its links back.
+    relink: OnceLock<members::Relink>,
     /// Ends with the mount.
     watch: OnceLock<Watch>,
 }
@@ -80,6 +84,7 @@ impl VnfsOperations {
             instances: Mutex::new(HashMap::new()),
             hosts: Hosts::default(),
             changed: OnceLock::new(),
+            relink: OnceLock::new(),
             watch: OnceLock::new(),
         });
         vnfs.clear_aside_all()?;

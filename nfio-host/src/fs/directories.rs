@@ -125,7 +125,9 @@ impl Nfio {
                 ty.is_some_and(|ty| self.ops.type_state(ty) == TypeState::Loaded || self.is_listed(ty))
             }),
             // What is being built or taken away has a name that no instance can have.
-            Node::Type(_) => names.retain(|listed| listed.name.to_str().is_some_and(is_instance_name)),
+            Node::Type(_) | Node::Chains => {
+                names.retain(|listed| listed.name.to_str().is_some_and(is_instance_name))
+            }
             _ => {}
         }
         Ok(names)

@@ -15,7 +15,7 @@ use super::{Answer, Nfio, errno, ordinary};
 use crate::tree::{self, Instance, Node};
 
 impl Nfio {
-    /// mkdir: an instance below a type, a plain directory below an instance or in `chns/`.
+    /// mkdir: an instance below a type, a chain in `chns/`, a plain directory below either.
     pub(super) fn mkdir(&self, parent: u64, name: &OsStr, mode: u32, caller: Caller) -> Answer<Entry> {
         let above = self.path(parent)?;
         let path = above.join(name);

@@ -350,6 +350,21 @@ impl Hypervisor for Docker {
         })
     }
 
+    fn netns(&self, guest: &Guest) -> Result<File> {
+        let (engine, known) = self.running(guest)?;
+        match &known.init {
+            Some(init) => init.netns().map_err(|_| ended(guest)),
+            None if engine.address.is_local() => Err(ended(guest)),
+            None => {
+                let message = format!(
+                    "{} runs on {}: service chains connect guests of this machine only",
+                    guest.name, guest.host
+                );
+                Err(NfioError::posix(libc::EOPNOTSUPP, message))
+            }
+        }
+    }
+
     fn adopt(&self, guest: &Guest, log: &Path) -> Result<Status> {
         let engine = self.engine(&guest.host)?;
         engine.logs.goes_to(&guest.labels.id, log);
@@ -375,10 +390,5 @@ fn ended(guest: &Guest) -> NfioError {
 }
 
 fn forward(init: &Held, sysctls: &Sysctls, on: bool) -> io::Result<()> {
-    let netns = File::open(format!("/proc/{}/ns/net", init.pid()))?;
-    // Asked after opening: as long as it lives, its pid is nobody else's.
-    if !init.alive() {
-        return Err(io::Error::other("it has just ended"));
-    }
-    sysctls.apply(netns, on)
+    sysctls.apply(init.netns()?, on)
 }

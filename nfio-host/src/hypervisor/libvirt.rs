@@ -14,7 +14,7 @@ mod lxc;
 mod xml;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -559,6 +559,18 @@ impl Hypervisor for Libvirt {
         }
         let values = if on { sysctls.forwarding() } else { sysctls.withheld() };
         self.set_sysctls(guest, &values)
+    }
+
+    fn netns(&self, guest: &Guest) -> Result<File> {
+        let host = self.host(&guest.host)?;
+        if host.is_container() {
+            return self.lxc.netns(guest, &host.domain(guest)?);
+        }
+        let message = format!(
+            "{} is a virtual machine: service chains connect containers of this machine only",
+            guest.name
+        );
+        Err(NfioError::posix(libc::EOPNOTSUPP, message))
     }
 
     fn adopt(&self, guest: &Guest, log: &Path) -> Result<Status> {

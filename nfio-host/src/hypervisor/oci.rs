@@ -15,7 +15,7 @@ pub(super) mod images;
 pub(super) mod inside;
 mod join;
 mod layer;
-mod lease;
+pub(crate) mod lease;
 mod monitor;
 mod network;
 mod prepare;
@@ -475,13 +475,13 @@ impl Hypervisor for Oci {
             return Ok(());
         }
         let init = self.running(guest)?;
-        let set = File::open(format!("/proc/{}/ns/net", init.pid())).and_then(|netns| {
-            if !init.alive() {
-                return Err(io::Error::other("it has just ended"));
-            }
-            sysctls.apply(netns, on)
-        });
+        let set = init.netns().and_then(|netns| sysctls.apply(netns, on));
         set.map_err(|e| class(e.into(), HypervisorError::Start, &guest.name))
+    }
+
+    fn netns(&self, guest: &Guest) -> Result<File> {
+        let netns = self.running(guest)?.netns();
+        netns.map_err(|e| HypervisorError::NotRunning(format!("{}: {e}", guest.name)).into())
     }
 
     fn adopt(&self, guest: &Guest, _log: &Path) -> Result<Status> {

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::instance::{Busy, Instance};
+use super::instance::Instance;
+use super::turns::Busy;
 use super::{Verb, VnfsOperations, spec};
 use crate::beneath;
 use crate::error::{HostError, HypervisorError, NfioError, Result, one_line};

@@ -4,19 +4,26 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::disk::remove_synced;
 use super::record::Record;
+use super::turns::{Busy, Turns};
 use super::verb::Verb;
 use crate::beneath;
-use crate::error::{HostError, HypervisorError, NfioError, Result, one_line};
+use crate::error::{HypervisorError, NfioError, Result, one_line};
 use crate::hypervisor::Status;
 use crate::root::Root;
 use crate::tree;
 
 /// Longest UUID that is read, in bytes.
 const ID_LIMIT: usize = 256;
+
+/// Something that has private files, and a name for messages: an instance or a chain.
+pub(crate) trait Kept: fmt::Display {
+    /// Path of one of its private files.
+    fn private(&self, name: &str) -> PathBuf;
+}
 
 /// An instance in memory.
 pub(super) struct Instance {
@@ -26,8 +33,7 @@ pub(super) struct Instance {
     pub(super) name: String,
     private: PathBuf,
     now: Mutex<Now>,
-    /// Tells that the turn is free.
-    freed: Condvar,
+    turns: Arc<Turns>,
 }
 
 #[derive(Default)]
@@ -37,26 +43,23 @@ struct Now {
     last_verb: Option<Verb>,
     /// The status that was told last, to a reader or by the observer.
     told: Option<Status>,
-    /// Something that may change the guest is under way: verbs run one after the other.
-    busy: bool,
-    /// Removed or renamed: whoever still waits for its turn comes too late.
-    gone: bool,
+}
+
+impl Kept for Instance {
+    fn private(&self, name: &str) -> PathBuf {
+        self.private(name)
+    }
+}
+
+impl<T: Kept> Kept for Arc<T> {
+    fn private(&self, name: &str) -> PathBuf {
+        (**self).private(name)
+    }
 }
 
 impl fmt::Display for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.ty, self.name)
-    }
-}
-
-/// An instance's turn: keeps it from being removed, renamed or given another verb. It can be handed to another thread.
-pub(super) struct Busy(Arc<Instance>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.now().busy = false;
-        // All: one that finds the instance gone passes nothing on.
-        self.0.freed.notify_all();
     }
 }
 
@@ -71,7 +74,7 @@ impl Instance {
             name: at.name.to_owned(),
             private,
             now: Mutex::new(Now { record, ..Now::default() }),
-            freed: Condvar::new(),
+            turns: Arc::default(),
         })
     }
 
@@ -104,39 +107,25 @@ impl Instance {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for its turn.
+    /// Waits for its turn: verbs run one after the other.
     ///
     /// # Errors
     /// ENOENT where it was removed or renamed meanwhile.
-    pub(super) fn busy(self: &Arc<Self>) -> Result<Busy> {
-        let free = self.freed.wait_while(self.now(), |now| now.busy);
-        self.turn(free.unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn busy(&self) -> Result<Busy> {
+        self.turns.wait(self)
     }
 
     /// Takes the turn if nothing is under way.
     ///
     /// # Errors
     /// Busy (EBUSY), or as [`busy`](Self::busy).
-    pub(super) fn try_busy(self: &Arc<Self>) -> Result<Busy> {
-        let now = self.now();
-        if now.busy {
-            let message = format!("a verb is under way on {self}; try again when it is done");
-            return Err(HostError::Busy(message).into());
-        }
-        self.turn(now)
-    }
-
-    fn turn(self: &Arc<Self>, mut now: MutexGuard<'_, Now>) -> Result<Busy> {
-        if now.gone {
-            return Err(NfioError::posix(libc::ENOENT, format!("{self} was removed or renamed meanwhile")));
-        }
-        now.busy = true;
-        Ok(Busy(Arc::clone(self)))
+    pub(super) fn try_busy(&self) -> Result<Busy> {
+        self.turns.try_take(self)
     }
 
     /// Notes that it was removed or renamed, by whoever has its turn.
     pub(super) fn retire(&self) {
-        self.now().gone = true;
+        self.turns.retire();
     }
 
     /// Whether this status is not the one that was told last; from now on it is.
@@ -207,8 +196,8 @@ pub(super) fn private_directory(root: &Root, at: tree::Instance<'_>) -> PathBuf 
     [&root.private(), Path::new("instances"), Path::new(at.ty), Path::new(at.name)].iter().collect()
 }
 
-/// Makes the private directory of an instance and answers its UUID; one that has a UUID keeps it.
-pub(super) fn make_private(private: &Path) -> Result<String> {
+/// Makes the private directory of an instance or a chain and answers its UUID; one that has a UUID keeps it.
+pub(crate) fn make_private(private: &Path) -> Result<String> {
     real_directory(private)?;
     fs::create_dir_all(private)?;
     let path = private.join("id");
@@ -218,7 +207,8 @@ pub(super) fn make_private(private: &Path) -> Result<String> {
     }
 }
 
-fn read_id(path: &Path) -> Result<Option<String>> {
+/// The UUID in a private directory, where there is one.
+pub(crate) fn read_id(path: &Path) -> Result<Option<String>> {
     let id = beneath::read_own(path, ID_LIMIT)?;
     Ok(id.map(|id| String::from_utf8_lossy(&id).trim().to_owned()))
 }

@@ -3,8 +3,9 @@
 use middlebox_sdk::Host;
 
 use super::handle::{Handle, Lease, Scope};
-use super::instance::{Busy, Instance};
+use super::instance::Instance;
 use super::record::{Record, Wanted};
+use super::turns::Busy;
 use super::{Verb, VnfsOperations, call, last_error, spec, standard};
 use crate::beneath;
 use crate::error::{HostError, HypervisorError, NfioError, Result};
@@ -156,11 +157,14 @@ impl VnfsOperations {
         self.take_in(instance, guest)
     }
 
-    /// configure, then forwarding, of a guest that has just been started, by us or by anybody else. The run is noted
-    /// as configured. Whoever calls it ends the guest where this fails.
+    /// links of its chains, configure, then forwarding, of a guest that has just been started, by us or by anybody else. The
+    /// run is noted as configured. Whoever calls it ends the guest where this fails.
     pub(super) fn take_in(&self, instance: &Arc<Instance>, guest: &Guest) -> Result<()> {
         let run = self.hypervisor.run_id(guest);
         let configured = run.and_then(|run| {
+            if let Some(relink) = self.relink.get() {
+                relink(instance.at());
+            }
             self.configure(instance)?;
             match self.hypervisor.guest_status(guest)? {
                 Status::Running => self.hypervisor.set_forwarding(guest, true)?,
@@ -194,7 +198,7 @@ impl VnfsOperations {
     }
 
     /// Gives `config/nf_conf` to the running guest.
-    fn configure(&self, instance: &Arc<Instance>) -> Result<()> {
+    pub(super) fn configure(&self, instance: &Arc<Instance>) -> Result<()> {
         self.call_module(instance, Scope::Configure, "configure", Module::configure).map(drop)
     }
 

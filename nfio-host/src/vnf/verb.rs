@@ -103,7 +103,7 @@ fn without_padding(data: &[u8]) -> &[u8] {
 }
 
 /// Whether a write to a verb holds nothing but blank lines and comments.
-pub(super) fn says_nothing(data: &[u8]) -> bool {
+pub(crate) fn says_nothing(data: &[u8]) -> bool {
     without_padding(data)
         .split(|byte| *byte == b'\n')
         .map(<[u8]>::trim_ascii)
@@ -113,7 +113,7 @@ pub(super) fn says_nothing(data: &[u8]) -> bool {
 /// Runs the lines of one write in order: what a line is, `each` decides. Blank lines and comments do nothing, so that
 /// copying or restoring a tree runs nothing. Answers how many bytes are done; the errno only where the very first
 /// line that does something failed.
-pub(super) fn run_lines(data: &[u8], mut each: impl FnMut(&str) -> Result<()>) -> Result<usize> {
+pub(crate) fn run_lines(data: &[u8], mut each: impl FnMut(&str) -> Result<()>) -> Result<usize> {
     let padding = data.len() - without_padding(data).len();
     let mut done = 0;
     for line in without_padding(data).split_inclusive(|byte| *byte == b'\n') {

@@ -88,6 +88,13 @@ impl Held {
         self.fd.as_fd()
     }
 
+    /// The process's network namespace, proven to be its own.
+    pub(in crate::hypervisor) fn netns(&self) -> io::Result<fs::File> {
+        let netns = fs::File::open(format!("/proc/{}/ns/net", self.pid))?;
+        // Asked after opening: as long as it lives, its pid is nobody else's.
+        if self.alive() { Ok(netns) } else { Err(io::Error::other("it has just ended")) }
+    }
+
     pub(in crate::hypervisor) fn alive(&self) -> bool {
         !self.ended_within(Duration::ZERO)
     }

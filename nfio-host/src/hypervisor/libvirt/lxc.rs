@@ -31,7 +31,7 @@ use crate::error::{HypervisorError, NfioError, Result};
 use crate::hypervisor::container::caps;
 use crate::hypervisor::container::check as container;
 use crate::hypervisor::container::process::{Held, Identity};
-use crate::hypervisor::container::sysctl::{Sysctls, in_netns};
+use crate::hypervisor::container::sysctl::Sysctls;
 use crate::hypervisor::oci::binary::Binary;
 use crate::hypervisor::oci::helper;
 use crate::hypervisor::oci::images::Images;
@@ -39,6 +39,7 @@ use crate::hypervisor::oci::inside::Inside;
 use crate::hypervisor::oci::remove::remove_tree;
 use crate::hypervisor::oci::spec::{arguments, env, home, hostname};
 use crate::hypervisor::{Execution, Guest, GuestSpec, Output, Prepared, PutFile, image_names};
+use crate::netlink::in_netns;
 
 /// What containers need beside libvirt.
 #[derive(Debug)]
@@ -286,14 +287,11 @@ impl Lxc {
     }
 
     /// The container's network namespace.
-    fn netns(&self, guest: &Guest, domain: &Domain) -> Result<File> {
-        let init = self.init(guest, domain)?;
-        let netns = File::open(format!("/proc/{}/ns/net", init.pid()))?;
-        if !init.alive() {
+    pub(super) fn netns(&self, guest: &Guest, domain: &Domain) -> Result<File> {
+        self.init(guest, domain)?.netns().map_err(|_| {
             let text = format!("{} has just ended: write start into action", guest.name);
-            return Err(HypervisorError::NotRunning(text).into());
-        }
-        Ok(netns)
+            HypervisorError::NotRunning(text).into()
+        })
     }
 
     /// Writes the network's kernel parameters, with forwarding on or withheld.
