@@ -99,6 +99,8 @@ struct Now {
     last_verb: Option<Verb>,
     /// What is not as it should be beside the guests' states, as the observer has seen it last.
     gaps: Vec<String>,
+    /// Which hops were linked when routes were last set; None: not known, nfio has been away.
+    linked: Option<Vec<bool>>,
     /// The status that was told last.
     told: Option<String>,
     meters: Meters,
@@ -148,8 +150,8 @@ impl Chain {
     fn clear_record(&self) -> Result<()> {
         remove_synced(&self.private("record.toml"))?;
         let mut now = self.now();
-        (now.record, now.gaps) = (None, Vec::new());
-        now.meters = Meters::default();
+        let told = now.told.take();
+        *now = Now { last_verb: now.last_verb, told, ..Now::default() };
         Ok(())
     }
 }

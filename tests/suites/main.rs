@@ -2,6 +2,7 @@
 
 mod attack_strings;
 mod bad_configuration;
+mod chains;
 mod command_and_log;
 mod crash_marker;
 mod directories;

@@ -6,12 +6,12 @@
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
-use rtnetlink::packet_route::route::{RouteMessage, RouteNextHop, RouteProtocol, RouteScope};
+use rtnetlink::packet_route::route::{RouteMessage, RouteNextHop, RouteProtocol, RouteScope, RouteType};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::{
     Handle, IpVersion, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder, RouteNextHopBuilder,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::RawFd;
@@ -26,6 +26,8 @@ pub(super) const GUEST_TABLES: u32 = 0x6f00_0000;
 const RULE_PRIORITY: u32 = 20_400;
 /// Routes in main tables yield to all that is there already.
 const METRIC: u32 = 4096;
+/// The last route of our own tables: where the way on is gone, packets are dropped; none takes another way around.
+const LAST_METRIC: u32 = 2 * METRIC;
 /// Who made a route, for people (`proto 110`).
 const PROTOCOL: RouteProtocol = RouteProtocol::Other(110);
 
@@ -106,8 +108,9 @@ pub(super) fn remove(sides: &[&Side]) -> io::Result<()> {
     })
 }
 
-/// Gives the place's own links their addresses, raises them, and sets routes and rules; `base` is the number of its first
-/// own routing table.
+/// Readies a namespace: first rules and what holds where no way leads on, then the place's own links with their addresses,
+/// then routes. `base` is the number of its first own routing table. At no moment does a packet that came in by one of the
+/// links find the main table alone.
 pub(super) fn furnish(
     place: Place,
     plan: &Plan,
@@ -124,6 +127,12 @@ pub(super) fn furnish(
         ways.insert(number, (index(&side.name)?, hop.other(place).address));
     }
     netlink(async |handle| {
+        let tables: BTreeSet<Table> = rules.iter().map(|(_, table)| *table).collect();
+        for table in tables {
+            let set = handle.route().add(nowhere(number(base, table))).replace().execute().await;
+            set.map_err(|e| io::Error::other(format!("setting the last route: {e}")))?;
+        }
+        add_rules(&handle, base, rules).await?;
         for (number, hop) in plan.hops_of(place) {
             let (Some((link, _)), Some(side)) = (ways.get(&number), hop.side(place)) else { continue };
             let add = handle.address().add(*link, IpAddr::V4(side.address), HOP_PREFIX).replace();
@@ -137,8 +146,14 @@ pub(super) fn furnish(
                 set.map_err(|e| io::Error::other(format!("setting a route ({route:?}): {e}")))?;
             }
         }
-        add_rules(&handle, base, rules).await
+        Ok(())
     })
+}
+
+/// The last route of a table.
+fn nowhere(table: u32) -> RouteMessage {
+    let route = RouteMessageBuilder::<Ipv4Addr>::new().protocol(PROTOCOL).priority(LAST_METRIC);
+    route.kind(RouteType::BlackHole).table_id(table).build()
 }
 
 /// The number of a table.
@@ -205,14 +220,21 @@ async fn add_rules(handle: &Handle, base: u32, rules: &[(String, Table)]) -> io:
     Ok(())
 }
 
-/// Removes the rules that lead into the tables at `base`.
-pub(super) fn remove_rules(base: u32) -> io::Result<()> {
+/// Removes the two tables at `base` with the rules that lead into them; routes over links go with these.
+pub(super) fn remove_tables(base: u32) -> io::Result<()> {
     netlink(async |handle| {
         let tables = [number(base, Table::Forward), number(base, Table::Back)];
         for rule in all_rules(&handle).await? {
             if ours(&rule).is_some_and(|(_, table)| tables.contains(&table)) {
                 let removed = handle.rule().del(rule).execute().await;
                 removed.map_err(|e| io::Error::other(format!("removing a rule: {e}")))?;
+            }
+        }
+        for table in tables {
+            match handle.route().del(nowhere(table)).execute().await {
+                // It is not there.
+                Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -libc::ESRCH => {}
+                other => other.map_err(|e| io::Error::other(format!("removing the last route: {e}")))?,
             }
         }
         Ok(())

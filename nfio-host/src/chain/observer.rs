@@ -77,9 +77,13 @@ impl Chains {
                 gaps.push(format!("{file} ({end} is not there)"));
             }
         }
-        if seen.iter().any(|seen: &Seen| seen.possible && !seen.linked) {
-            tracing::info!("{chain}: links are missing and made again");
+        let broken = |seen: &Seen| seen.possible != seen.linked;
+        let linked: Vec<bool> = seen.iter().map(|seen| seen.linked).collect();
+        // Another set of links than the routes were made for, or one that can be mended.
+        if chain.now().linked.as_ref() != Some(&linked) || seen.iter().any(broken) {
             wiring.wire()?;
+            chain.now().linked = Some(wiring.look()?.iter().map(|seen| seen.linked).collect());
+            tracing::info!("{chain}: its links are as its guests are");
         }
         Ok(gaps)
     }

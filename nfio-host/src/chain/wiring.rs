@@ -127,12 +127,16 @@ impl<'a> Wiring<'a> {
     }
 
     /// Makes what is missing: every link whose two namespaces are there, then addresses, routes and rules; guests before
-    /// the ends, which may send at once.
+    /// the ends, which may send at once. A link whose other namespace has ended goes, and routes lead past it.
     pub(super) fn wire(&self) -> Result<()> {
         let found = self.found()?;
         for hop in &self.plan.hops {
-            if let (Some(from), Some(to)) = (found.get(&hop.from.place), found.get(&hop.to.place)) {
-                self.link(hop, from, to)?;
+            match (found.get(&hop.from.place), found.get(&hop.to.place)) {
+                (Some(from), Some(to)) => self.link(hop, from, to)?,
+                // The kernel takes it along too, but in its own time, and every route over it with it.
+                (Some(_), None) => self.inside(hop.from.place, || links::remove(&[&hop.from])).map(drop)?,
+                (None, Some(_)) => self.inside(hop.to.place, || links::remove(&[&hop.to])).map(drop)?,
+                (None, None) => {}
             }
         }
         for place in self.plan.places() {
@@ -197,7 +201,7 @@ impl<'a> Wiring<'a> {
             let base = self.tables(place);
             self.inside(place, || {
                 links::remove(&ours)?;
-                links::remove_rules(base)?;
+                links::remove_tables(base)?;
                 parameters.iter().try_for_each(|before| parameters::set(&before.key, &before.value))
             })?;
         }
