@@ -6,10 +6,11 @@ CARGO = cargo
 # Where the built files are: cargo's own choice, also when CARGO_TARGET_DIR is not set.
 TARGET = $${CARGO_TARGET_DIR:-target}/release
 
-.PHONY: help demo test build check bench
+.PHONY: help demo demo-chain test build check bench
 
 help:
 	@echo 'make demo    build, then show a directory become a firewall that drops packets'
+	@echo 'make demo-chain  the same for a service chain: firewall, ids and nat between a client and a server'
 	@echo 'make test    run all tests: unit tests, doctests, end-to-end on real mounts'
 	@echo 'make build   build nfio (target/release/nfio) and install the plugins into plugins/'
 	@echo 'make check   what must be clean before a commit: format, lints, documentation'
@@ -17,6 +18,9 @@ help:
 
 demo:
 	@examples/demo/demo.sh
+
+demo-chain:
+	@examples/demo/chain.sh
 
 test:
 	@tests/run.sh

@@ -15,9 +15,6 @@ pub(crate) const ENGINE_LOG: &str = "/run/suricata/nfio.log";
 /// There once `configure` has succeeded since Suricata's start.
 pub(crate) const CONFIGURED: &str = "/run/suricata/nfio.configured";
 
-/// The interfaces that Suricata watches since its last start.
-pub(crate) const WATCHED: &str = "/run/suricata/nfio.watched";
-
 /// Words of a shell that print the interfaces to watch: what is up, but lo and the links of a chain that lead on, since
 /// all that they carry has come by another one. Of an interface's flags (netdevice(7)) 1 is IFF_UP and 8 IFF_LOOPBACK.
 macro_rules! interfaces {
@@ -117,6 +114,9 @@ pub(crate) fn is_empty(nf_conf: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The interfaces that Suricata watches since its last start.
+    const WATCHED: &str = "/run/suricata/nfio.watched";
 
     #[test]
     fn the_texts_name_the_same_paths() {

@@ -73,7 +73,10 @@ pub(crate) fn wait(vnf: &Vnf<'_>) -> Result<()> {
 pub(crate) fn watches_anew(vnf: &Vnf<'_>) -> Result<bool> {
     let output = run(vnf, &["sh", "-c", LOOK_AGAIN])?;
     if !output.success() {
-        return Err(NfioError::command(format!("the guest's interfaces cannot be listed: {}", output.words())));
+        return Err(NfioError::command(format!(
+            "the guest's interfaces cannot be listed: {}",
+            output.words()
+        )));
     }
     Ok(output.stdout.starts_with(b"again"))
 }
