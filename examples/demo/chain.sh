@@ -51,7 +51,12 @@ run 'ip netns add client; ip netns add server'
 run 'ip -n client address add 192.0.2.10/32 dev lo; ip -n client link set lo up'
 run 'ip -n server address add 198.51.100.10/32 dev lo; ip -n server link set lo up'
 mkdir -p /run/demo/www/cgi-bin
-printf '#!/bin/sh\nprintf "Content-Type: text/plain\\r\\n\\r\\nYou are %%s.\\n" "${REMOTE_ADDR#::ffff:}"\n' >/run/demo/www/cgi-bin/who
+cat >/run/demo/www/cgi-bin/who <<'END'
+#!/bin/sh
+# The server's socket is one of IPv6: it sees addresses of IPv4 mapped.
+address=${REMOTE_ADDR#*::ffff:}
+printf 'Content-Type: text/plain\r\n\r\nYou are %s.\n' "${address%]}"
+END
 printf '#!/bin/sh\nprintf "Content-Type: text/plain\\r\\n\\r\\nThe secret.\\n"\n' >/run/demo/www/cgi-bin/secret
 chmod 755 /run/demo/www/cgi-bin/*
 for port in 80 81; do
