@@ -101,6 +101,8 @@ struct Now {
     gaps: Vec<String>,
     /// Which hops were linked when routes were last set; None: not known, nfio has been away.
     linked: Option<Vec<bool>>,
+    /// The namespaces that links were made in.
+    held: Vec<File>,
     /// The status that was told last.
     told: Option<String>,
     meters: Meters,

@@ -1,5 +1,5 @@
 //! The library behind the binary `nfio`. Data flows kernel → [`fs`] → [`tree`] → [`vnf`] → [`modules`] and
-//! [`hypervisor`] → guest; nothing walks back up.
+//! [`hypervisor`] → guest; nothing walks back up. [`chain`] connects guests.
 
 pub mod beneath;
 pub mod chain;

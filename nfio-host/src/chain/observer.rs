@@ -82,7 +82,11 @@ impl Chains {
         // Another set of links than the routes were made for, or one that can be mended.
         if chain.now().linked.as_ref() != Some(&linked) || seen.iter().any(broken) {
             wiring.wire()?;
-            chain.now().linked = Some(wiring.look()?.iter().map(|seen| seen.linked).collect());
+            let linked = wiring.look()?.iter().map(|seen| seen.linked).collect();
+            let mut now = chain.now();
+            // Those that are held no more have no links any more.
+            (now.linked, now.held) = (Some(linked), wiring.held());
+            drop(now);
             tracing::info!("{chain}: its links are as its guests are");
         }
         Ok(gaps)

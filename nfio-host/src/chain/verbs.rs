@@ -103,7 +103,10 @@ impl Chains {
                     record.addresses = addresses;
                     record.before = self.before(&record)?;
                     chain.set_record(record.clone())?;
-                    self.wiring(&record)?.wire()
+                    let wiring = self.wiring(&record)?;
+                    wiring.wire()?;
+                    chain.now().held = wiring.held();
+                    Ok(())
                 });
             if let Err(e) = made {
                 return Err(self.undone(chain, e));

@@ -47,6 +47,12 @@ impl<'a> Wiring<'a> {
         Ok(Self { record, plan, present })
     }
 
+    /// The namespaces, to be held open: one that ends takes its rules away moments before its links, and would forward in
+    /// between. Held, it goes on as it is until its links have been taken away.
+    pub(super) fn held(self) -> Vec<File> {
+        self.present.into_values().collect()
+    }
+
     /// The chain's hops, in the order of what [`look`](Self::look) answers.
     pub(super) fn hops(&self) -> &[Hop] {
         &self.plan.hops

@@ -7,6 +7,7 @@
 //!
 //! Later beside these: the floor (libfuse's `passthrough_hp`) and the engines' own APIs (activate).
 
+mod chain;
 mod table;
 
 use nfio_tests::{Instance, Mounted, Options};
@@ -51,8 +52,9 @@ fn main() {
     names(&mut table, &mounted, &guest);
     verbs(&mut table, &mounted, &guest);
     clients(&mut table, &guest);
+    chain::measure(&mut table);
     println!("\nmedian and min of all rounds; spread: width of their middle half, in % of the median");
-    println!("times: less is better; /s: reads per second, more is better\n");
+    println!("times: less is better; /s (reads per second) and Gb/s: more is better\n");
     table.print_json();
     guest.act("destroy");
 }

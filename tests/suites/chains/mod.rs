@@ -1,6 +1,7 @@
 //! Service chains: real guests, wired by `mkdir` and `ln -s`, forward real packets between real namespaces.
 
 mod crashes;
+mod docker;
 mod refusals;
 mod restarts;
 mod sharing;

@@ -24,7 +24,7 @@ fn packets_pass_every_node_there_and_back_and_rules_hold() {
     chain.act("activate");
     assert_eq!((chain.status().as_str(), chain.get("last_error").as_str()), ("running", ""));
 
-    let (_80, _81) = (server.serve(80), server.serve(81));
+    let _servers = (server.serve(80), server.serve(81));
     let received = |instance: &nfio_tests::Instance| instance.counter("rx_bytes");
     let counted = [&a, &b, &nat].map(received);
     let seen = client.asks(SERVER, 80).expect("an answer");
