@@ -76,6 +76,7 @@ faults! {
     ForwardingIsAlwaysOn: forwarding_is_off_until_it_is_switched_on "before the guest is configured";
     ForwardingIsNeverOn: forwarding_is_off_until_it_is_switched_on "after set_forwarding(true)";
     NeedsWinOverBootConf: kernel_parameters_are_set_and_boot_confs_win "1\\n65536";
+    NamespacesAreTheHosts: the_network_namespace_is_the_guests_own_where_there_is_one "left";
     AddressesAreShared: guests_live_side_by_side "guests share an address";
     DropIsIgnored: capabilities_are_the_default_with_what_is_added_and_without_what_is_dropped "capabilities are";
     GuestsArePrivileged:
