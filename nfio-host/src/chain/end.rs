@@ -63,7 +63,17 @@ impl End {
                 "{file} holds {text:?}, which is no name: write one interface, bridge, or netns:NAME"
             )));
         }
+        if text == "lo" {
+            let message =
+                format!("{file} holds lo, by which nothing comes from elsewhere: write another interface");
+            return Err(NfioError::configuration(message));
+        }
         Ok(end(name.to_owned()))
+    }
+
+    /// Whether both are in one namespace.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        self == other || matches!((self, other), (Self::Interface(_), Self::Interface(_)))
     }
 
     /// The namespace that it is in; None: it is not there.
@@ -194,7 +204,8 @@ mod tests {
         assert_eq!(End::parse("ingress", "eth1").unwrap(), End::Interface("eth1".into()));
         let end = End::parse("ingress", "netns:client").unwrap();
         assert_eq!((end.to_string().as_str(), &end), ("netns:client", &End::Namespace("client".into())));
-        for text in ["", "netns:", "netns:..", "netns:a/b", "eth0 eth1", "a/b", "sixteen-letters-", "x\u{1b}"]
+        for text in
+            ["", "netns:", "netns:..", "netns:a/b", "eth0 eth1", "a/b", "sixteen-letters-", "x\u{1b}", "lo"]
         {
             let error = End::parse("egress", text).unwrap_err();
             assert_eq!(error.errno(), libc::EINVAL);

@@ -47,11 +47,11 @@ impl Record {
         self.id.get(..8).unwrap_or(&self.id)
     }
 
-    /// Parameters that were changed at this end.
+    /// Parameters that were changed in the namespace of this end.
     pub(super) fn at_end<'a>(&'a self, end: &'a End) -> impl Iterator<Item = &'a Parameter> {
         self.before.iter().filter(move |before| match before.place {
-            Place::Ingress => self.ingress == *end,
-            Place::Egress => self.egress == *end,
+            Place::Ingress => self.ingress.is_beside(end),
+            Place::Egress => self.egress.is_beside(end),
             Place::Member(_) => false,
         })
     }

@@ -91,7 +91,7 @@ impl Chains {
         let mut record = self.judged(chain)?;
         {
             let _claim = lock(&self.claiming);
-            self.refuse_taken(&record.graph)?;
+            self.refuse_taken(&record)?;
             let _wiring = lock(&chain.wiring);
             let count = plan::count(&record.graph);
             // From here on everything that is made is in the record or goes with it.
@@ -200,12 +200,21 @@ impl Chains {
         }
     }
 
-    /// An instance has one ingress side and one egress side, and both are taken in a chain.
-    fn refuse_taken(&self, graph: &Graph) -> Result<()> {
-        for (other, record) in self.all_active() {
+    /// An instance has one ingress side and one egress side, and both are taken in a chain; what comes in by an end goes
+    /// one way.
+    fn refuse_taken(&self, record: &Record) -> Result<()> {
+        for (other, theirs) in self.all_active() {
+            for (file, end) in [("ingress", &record.ingress), ("egress", &record.egress)] {
+                if *end == theirs.ingress || *end == theirs.egress {
+                    return Err(NfioError::configuration(format!(
+                        "{file} names {end}, which is an end of the active chain {other} already; destroy that chain, \
+                         or name another"
+                    )));
+                }
+            }
             let taken =
-                |member: &Member| record.graph.members().any(|(_, theirs)| theirs.at() == member.at());
-            if let Some((_, member)) = graph.members().find(|(_, member)| taken(member)) {
+                |member: &Member| theirs.graph.members().any(|(_, theirs)| theirs.at() == member.at());
+            if let Some((_, member)) = record.graph.members().find(|(_, member)| taken(member)) {
                 return Err(NfioError::configuration(format!(
                     "{member} is in the active chain {other} already, on both of its sides; destroy that chain, or use \
                      another instance"

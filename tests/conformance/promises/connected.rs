@@ -117,7 +117,11 @@ pub(crate) fn the_network_namespace_is_the_guests_own_where_there_is_one(stage: 
     stage.stop(&guest);
     refused("netns of a guest that does not run", stage.driver.netns(&guest), 716);
     stage.start(&guest);
-    assert_eq!(format!("net:[{}]", number()), stage.says(&guest, "readlink /proc/self/ns/net"), "after a start");
+    assert_eq!(
+        format!("net:[{}]", number()),
+        stage.says(&guest, "readlink /proc/self/ns/net"),
+        "after a start"
+    );
 }
 
 pub(crate) fn guests_live_side_by_side(stage: &Stage) {

@@ -107,12 +107,17 @@ fn the_originals_commands_give_the_right_sum_and_the_right_chains() {
     assert_eq!(errno(fs::remove_dir(chain.path())), libc::EBUSY);
     assert_eq!(errno(fs::rename(chain.path(), mounted.path().join("chns/x"))), libc::EBUSY);
     assert_eq!(errno(chain.try_act("activate")), libc::EEXIST);
-    // An instance is in one active chain at a time.
-    let lan = mounted.chain_at("other");
-    lan.put("ingress", &client.end());
-    lan.put("egress", &server.end());
+    // An instance is in one active chain at a time, and so is an end.
+    let (lan, wan) = ends();
+    other.put("ingress", &lan.end());
+    other.put("egress", &wan.end());
     assert_eq!(errno(other.try_act("activate")), libc::EINVAL);
-    assert!(other.get("last_error").contains("firewall/fw-a is in the active chain chns/edge already"));
+    let told = other.get("last_error");
+    assert!(told.contains("firewall/fw-a is in the active chain chns/edge already"), "{told}");
+    other.put("egress", &server.end());
+    assert_eq!(errno(other.try_act("activate")), libc::EINVAL);
+    let told = other.get("last_error");
+    assert!(told.contains("is an end of the active chain chns/edge already"), "{told}");
 
     // The pictures name what is there, in their own languages, and tell their true length.
     let (dot, svg) = (chain.get("topology.dot"), chain.get("topology.svg"));
