@@ -287,7 +287,10 @@ impl Chains {
     fn amiss(&self, node: &str, member: &Member) -> Option<String> {
         let state = match self.vnfs.member_status(member.at()) {
             Ok(Status::Running) => match self.vnfs.member_id(member.at()) {
-                Ok(id) if id == member.id => return None,
+                Ok(id) if id == member.id => match self.vnfs.member_is_configured(member.at()) {
+                    Ok(true) => return None,
+                    _ => "not configured yet".to_owned(),
+                },
                 _ => "another one now".to_owned(),
             },
             Ok(status) => status.to_string(),

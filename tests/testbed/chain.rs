@@ -76,8 +76,13 @@ impl Space {
 
     /// Whom a server sees that is asked from here; None: it does not answer.
     pub fn asks(&self, server: &str, port: u16) -> Option<String> {
+        self.asks_within(server, port, 2.0)
+    }
+
+    /// As [`asks`](Self::asks), with less patience, in seconds.
+    pub fn asks_within(&self, server: &str, port: u16, patience: f32) -> Option<String> {
         let script = format!(
-            "import socket\ns = socket.create_connection(('{server}', {port}), timeout=1)\ns.settimeout(2)\n\
+            "import socket\ns = socket.create_connection(('{server}', {port}), timeout={patience})\n\
              print(s.recv(64).decode())"
         );
         let done = self.command("python3").args(["-c", &script]).output().expect("python3");

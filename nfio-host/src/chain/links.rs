@@ -137,6 +137,12 @@ pub(super) fn furnish(
             let (Some((link, _)), Some(side)) = (ways.get(&number), hop.side(place)) else { continue };
             let add = handle.address().add(*link, IpAddr::V4(side.address), HOP_PREFIX).replace();
             said("addressing", &side.name, add.execute().await)?;
+            // Nobody has to be asked, and nobody else can answer: asked before the other side is up, the kernel would ask
+            // again after a second.
+            let peer = hop.other(place).address;
+            let known =
+                handle.neighbours().add(*link, peer.into()).link_layer_address(&hardware(peer)).replace();
+            said("telling the neighbour of", &side.name, known.execute().await)?;
             let up = LinkUnspec::new_with_index(*link).up().build();
             said("raising", &side.name, handle.link().set(up).execute().await)?;
         }

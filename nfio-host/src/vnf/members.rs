@@ -33,6 +33,12 @@ impl VnfsOperations {
         self.status(&*self.instance(at)?)
     }
 
+    /// Whether a member that runs has its configuration, and so may forward.
+    pub(crate) fn member_is_configured(&self, at: tree::Instance<'_>) -> Result<bool> {
+        let record = self.instance(at)?.deployed()?;
+        Ok(!self.is_unconfigured(&record, Status::Running)?)
+    }
+
     /// What tells this instance from others that have or had its name.
     ///
     /// # Errors

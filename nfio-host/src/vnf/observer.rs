@@ -128,7 +128,7 @@ impl VnfsOperations {
     }
 
     /// Whether the guest runs and nobody has configured this run of it.
-    fn is_unconfigured(&self, record: &Record, status: Status) -> Result<bool> {
+    pub(super) fn is_unconfigured(&self, record: &Record, status: Status) -> Result<bool> {
         if status != Status::Running {
             return Ok(false);
         }
