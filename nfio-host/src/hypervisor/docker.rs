@@ -225,7 +225,7 @@ impl Hypervisor for Docker {
         self.tell(guest, HypervisorError::Stop, async |engine, known| {
             let id = known.container.as_str();
             if known.status == Status::Paused {
-                engine.call(SLOW, async |docker| docker.unpause_container(id).await).await?;
+                engine.unpause(id).await?;
             }
             // The container was made with the time that it gets.
             let limit = SLOW + LONGEST_STOP;
@@ -245,8 +245,7 @@ impl Hypervisor for Docker {
     fn unpause(&self, guest: &Guest) -> Result<()> {
         self.running(guest)?;
         self.tell(guest, HypervisorError::Unpause, async |engine, known| {
-            let id = known.container.as_str();
-            engine.call(SLOW, async |docker| docker.unpause_container(id).await).await
+            engine.unpause(&known.container).await
         })
     }
 

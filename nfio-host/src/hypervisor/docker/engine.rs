@@ -26,7 +26,7 @@ pub(super) const QUICK: Duration = Duration::from_secs(4);
 pub(super) const SLOW: Duration = Duration::from_secs(50);
 /// After this much silence the engine is asked whether it is still there: a half-open connection stays silently up.
 const SILENCE: Duration = Duration::from_secs(1);
-/// From one look to the next at a container whose process has ended.
+/// From one look to the next at a container of whose change the engine has not heard yet.
 const LAG: Duration = Duration::from_millis(10);
 /// Events that are looked at together.
 const BURST: usize = 256;
@@ -125,6 +125,24 @@ impl Engine {
                 Ok(())
             }
             Err(failure) => Err(failure),
+        }
+    }
+
+    /// Lets a paused container run again. An engine that hears late of an earlier pause takes a container that runs for
+    /// a paused one until it hears of its end as well: it refuses then, and is asked again.
+    pub(super) async fn unpause(self: &Arc<Self>, container: &str) -> std::result::Result<(), Failure> {
+        let limit = Instant::now() + QUICK;
+        loop {
+            let done = self.call(SLOW, async |docker| docker.unpause_container(container).await).await;
+            let Err(Failure::Refused { .. }) = &done else { return done };
+            self.look(container).await?;
+            if self.memory.runs(container) {
+                return Ok(());
+            }
+            if Instant::now() > limit {
+                return done;
+            }
+            sleep(LAG).await;
         }
     }
 
