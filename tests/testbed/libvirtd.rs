@@ -9,6 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::network::{Network, does};
+use crate::slots::Slots;
 use crate::{Place, eventually};
 
 /// Where a libvirtd keeps its state, and what of it lies where in a daemon's directory. The daemon sees its own there.
@@ -58,26 +59,29 @@ pub struct Libvirtd {
     network: Network,
     /// None while it is killed.
     process: Mutex<Option<Child>>,
+    /// Returned last, when its guests have ended.
+    _slots: Slots,
 }
 
 impl Libvirtd {
     /// The name of the network to which its guests connect, with addresses by DHCP.
     pub const NETWORK: &str = "nfio";
 
-    /// The daemon of this machine; shared by all tests, which never stop it.
+    /// The daemon of this machine; shared by all tests, which never stop it. They run two virtual machines at a time.
     pub fn local() -> &'static Self {
         static LOCAL: OnceLock<Libvirtd> = OnceLock::new();
-        LOCAL.get_or_init(Self::start)
+        LOCAL.get_or_init(|| Self::machines(2))
     }
 
-    /// A daemon that a test has for itself.
-    pub fn start() -> Self {
-        Self::of("qemu")
+    /// A daemon that a test has for itself, for `count` virtual machines at a time. It waits until no more than two run
+    /// over all tests.
+    pub fn machines(count: usize) -> Self {
+        Self::of("qemu", Slots::take(count))
     }
 
     /// A daemon that a test has for itself, whose guests are containers.
     pub fn containers() -> Self {
-        Self::of("lxc")
+        Self::of("lxc", Slots::take(0))
     }
 
     /// The address of a host in its network that it leases to nobody.
@@ -85,7 +89,7 @@ impl Libvirtd {
         format!("10.98.{}.5", self.network.number())
     }
 
-    fn of(driver: &'static str) -> Self {
+    fn of(driver: &'static str, slots: Slots) -> Self {
         crate::require_testbed();
         let network = Network::new();
         let directory = PathBuf::from(format!("/run/libvirtd-{}", network.number()));
@@ -95,7 +99,7 @@ impl Libvirtd {
         fs::write(directory.join("etc/qemu.conf"), QEMU_CONF).expect("qemu.conf");
         // Without it, libvirtd asks polkit who may do what.
         fs::write(directory.join("etc/libvirtd.conf"), "auth_unix_rw = \"none\"\n").expect("libvirtd.conf");
-        let daemon = Self { driver, directory, network, process: Mutex::default() };
+        let daemon = Self { driver, directory, network, process: Mutex::default(), _slots: slots };
         daemon.run();
         daemon.define_network();
         daemon

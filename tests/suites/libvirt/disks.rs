@@ -18,7 +18,7 @@ fn has_note(vm: &Instance) -> bool {
 
 #[test]
 fn what_a_guest_writes_is_kept_over_a_stop_and_ends_with_it() {
-    let libvirtd = Libvirtd::start();
+    let libvirtd = Libvirtd::machines(1);
     let mounted = Mounted::on(libvirtd.place());
     let disk = vm().join("disk.qcow2");
     let before = fs::read(&disk).expect("the image's disk");

@@ -22,7 +22,7 @@ fn status_fails(vm: &Instance) {
 
 #[test]
 fn it_runs_on_when_nfio_and_libvirt_end() {
-    let libvirtd = Libvirtd::start();
+    let libvirtd = Libvirtd::machines(1);
     let mounted = Mounted::on(libvirtd.place());
     let directory = tempfile::tempdir_in("/run").expect("a directory below /run");
     let xml = directory.path().join("foreign.xml");
