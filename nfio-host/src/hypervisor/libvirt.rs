@@ -6,6 +6,7 @@
 
 mod accelerator;
 mod agent;
+mod console;
 mod deploy;
 mod failure;
 mod host;

@@ -109,7 +109,7 @@ fn define(driver: &Libvirt, spec: &GuestSpec, host: &Host) -> Result<()> {
         Accelerator::Qemu => "qemu",
         Accelerator::Auto => host.accelerator()?,
     };
-    let xml = xml::Domain { spec, kind, boot: &boot, links: &links }.to_xml()?;
+    let xml = xml::Domain { spec, kind, boot: &boot, links: &links, logs: host.local }.to_xml()?;
     let connection = host.connection()?;
     let defined = connection.connect.define_domain_xml(&xml);
     defined.map(drop).map_err(|e| failure::of(&e, HypervisorError::Deploy, &spec.name, host))

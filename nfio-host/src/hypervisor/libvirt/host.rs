@@ -16,6 +16,7 @@ use virt::domain::{DomainPausedReason, DomainShutoffReason, DomainStateEnum};
 use virt::enumutil::Enum;
 use virt::error::Error;
 
+use super::console::Consoles;
 use super::{accelerator, failure, run};
 use crate::error::{HypervisorError, NfioError, Result};
 use crate::hypervisor::container::log::{CAP, Log};
@@ -38,6 +39,7 @@ pub(super) struct Host {
     accelerator: OnceLock<&'static str>,
     /// Looks come one after the other, so that an old one never overwrites a newer one.
     looking: Mutex<()>,
+    consoles: Mutex<Consoles>,
 }
 
 #[derive(Default)]
@@ -94,6 +96,7 @@ impl Host {
             state: Mutex::default(),
             accelerator: OnceLock::new(),
             looking: Mutex::default(),
+            consoles: Mutex::default(),
         });
         let weak = Arc::downgrade(&host);
         thread::Builder::new().name("nfio-libvirt".into()).spawn(move || watch(&weak))?;
@@ -195,6 +198,8 @@ impl Host {
             Some(seen) => state.seen.insert(guest.labels.id.clone(), seen),
             None => state.seen.remove(&guest.labels.id),
         };
+        drop(state);
+        self.follow_consoles();
         Ok(())
     }
 
@@ -260,6 +265,7 @@ impl Host {
                 state.connection = None;
                 state.looked = None;
                 state.lost = Some(e.to_string());
+                self.consoles().clear();
             }
         }
     }
@@ -275,6 +281,25 @@ impl Host {
                     tracing::warn!("the log {} cannot be kept below its cap: {e}", log.display());
                 }
                 _ => {}
+            }
+        }
+    }
+
+    fn consoles(&self) -> MutexGuard<'_, Consoles> {
+        self.consoles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Elsewhere nobody but we can write them.
+    fn follow_consoles(&self) {
+        if self.local {
+            return;
+        }
+        let state = self.lock();
+        let running = |id: &String| state.seen.get(id).is_some_and(|seen| seen.run.is_some());
+        let ours: Vec<_> = state.ours.iter().filter(|(id, _)| running(id)).collect();
+        for (id, log) in ours {
+            if let Err(e) = self.consoles().follow(&self.uri, id, log) {
+                tracing::warn!("the console of {id} cannot be listened to: {e}");
             }
         }
     }
@@ -300,6 +325,7 @@ fn watch(host: &Weak<Host>) {
         if !host.lock().ours.is_empty() {
             host.look_at_all();
             host.hold_logs();
+            host.follow_consoles();
         }
         drop(host);
         thread::sleep(TICK);

@@ -36,6 +36,8 @@ pub(super) struct Domain<'a> {
     pub(super) kind: &'a str,
     pub(super) boot: &'a Boot,
     pub(super) links: &'a [Link],
+    /// Whether its serial console is written to the log by QEMU itself, which is on this machine; else it is a terminal.
+    pub(super) logs: bool,
 }
 
 impl Domain<'_> {
@@ -102,8 +104,11 @@ impl Domain<'_> {
             w.create_element("channel").with_attribute(("type", "unix")).write_inner_content(|w| {
                 empty(w, "target", &[("type", "virtio"), ("name", "org.qemu.guest_agent.0")])
             })?;
-            w.create_element("serial").with_attribute(("type", "file")).write_inner_content(|w| {
-                empty(w, "source", &[("path", &display(&self.spec.log)), ("append", "on")])?;
+            let kind = if self.logs { "file" } else { "pty" };
+            w.create_element("serial").with_attribute(("type", kind)).write_inner_content(|w| {
+                if self.logs {
+                    empty(w, "source", &[("path", &display(&self.spec.log)), ("append", "on")])?;
+                }
                 empty(w, "target", &[("port", "0")])
             })?;
             empty(w, "memballoon", &[("model", "virtio")])?;
@@ -219,7 +224,8 @@ mod tests {
         spec.labels.instance = "a\"<&'>b".into();
         let boot = Boot { kernel: Some("/k".into()), cmdline: Some("x=\"<&'>".into()), ..Boot::default() };
         let links = [Link::Network("n\"<&'>".into())];
-        let xml = Domain { spec: &spec, kind: "qemu", boot: &boot, links: &links }.to_xml().unwrap();
+        let xml =
+            Domain { spec: &spec, kind: "qemu", boot: &boot, links: &links, logs: true }.to_xml().unwrap();
         let mut reader = Reader::from_str(&xml);
         let (mut depth, mut elements) = (0, 0);
         loop {
