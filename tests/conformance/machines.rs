@@ -108,6 +108,15 @@ fn each_start_gets_what_it_was_prepared_with(stage: &Stage) {
         assert!(told.contains("environment") && told.contains("command"), "{told}");
         assert_eq!(stage.status(&guest), Status::Created);
     }
+    // What its own kernel has not, nobody gives it.
+    let needs = |device: &str| {
+        let mut spec = stage.spec("stop_timeout = 1");
+        spec.needs.devices.push(device.to_owned());
+        stage.driver.start(&stage.deployed(&spec), &Prepared::default())
+    };
+    accepted("a start with a device", needs("/dev/vda"));
+    let told = refused("a start with a device", needs("/dev/no-such-device"), 707).to_string();
+    assert!(told.contains("/dev/no-such-device"), "{told}");
     for word in ["one", "two"] {
         let files = vec![file("/etc/word", 0o644, word)];
         accepted("start", stage.driver.start(&guest, &Prepared { files, ..Prepared::default() }));

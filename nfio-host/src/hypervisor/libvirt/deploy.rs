@@ -16,12 +16,6 @@ use crate::hypervisor::{Guest, GuestSpec};
 
 /// Judges what is asked for without touching anything.
 pub(super) fn check(driver: &Libvirt, spec: &GuestSpec) -> Result<()> {
-    if let Some(device) = spec.needs.devices.first() {
-        return Err(NfioError::configuration(format!(
-            "the type needs the device {device} of its host, and the driver Libvirt passes none through: use Oci or \
-             Docker"
-        )));
-    }
     if let Ok(host) = driver.host(&spec.host)
         && host.is_container()
     {

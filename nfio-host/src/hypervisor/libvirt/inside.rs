@@ -48,6 +48,23 @@ pub(super) fn put(guest: &Guest, host: &Host, domain: &Domain, file: &PutFile) -
     agent::put(domain, file, COMMAND_LIMIT).map_err(|failure| told(failure, guest, host))
 }
 
+/// Fails for a device node that is not in a virtual machine: its own kernel has them, nobody passes them in.
+pub(super) fn find_devices(guest: &Guest, host: &Host, domain: &Domain, devices: &[String]) -> Result<()> {
+    for device in devices {
+        let argv = ["test", "-b", device, "-o", "-c", device].map(str::to_owned).to_vec();
+        let output = agent::execute(domain, &Execution { argv, stdin: Vec::new() }, COMMAND_LIMIT)
+            .map_err(|failure| told(failure, guest, host))?;
+        if output.exit_code != 0 {
+            let message = format!(
+                "{}: its type needs the device {device}, which its machine has not: take an image whose kernel has it",
+                guest.name
+            );
+            return Err(HypervisorError::Start(message).into());
+        }
+    }
+    Ok(())
+}
+
 /// Lets the guest forward packets, or has it forward none.
 pub(super) fn set_forwarding(driver: &Libvirt, guest: &Guest, on: bool) -> Result<()> {
     driver.seen(guest)?;

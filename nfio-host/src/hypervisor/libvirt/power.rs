@@ -8,6 +8,7 @@ use virt::error::{Error, ErrorNumber};
 use virt::sys;
 
 use super::host::Host;
+use super::kept::Kept;
 use super::{Libvirt, agent, deploy, failure, inside, network, tell};
 use crate::error::{HypervisorError, NfioError, Result};
 use crate::hypervisor::container::sysctl::Sysctls;
@@ -53,13 +54,14 @@ fn boot(driver: &Libvirt, guest: &Guest, host: &Host, prepared: &Prepared) -> Re
     let domain = host.domain(guest)?;
     domain.create().map_err(|e| failure::of(&e, HypervisorError::Start, &guest.name, host))?;
     host.look(guest)?;
-    let sysctls = driver.kept(guest)?.sysctls;
+    let Kept { sysctls, devices, .. } = driver.kept(guest)?;
     let files = driver.boot_files.of(guest)?;
-    if sysctls == Sysctls::default() && files.is_empty() && prepared.files.is_empty() {
+    if sysctls == Sysctls::default() && devices.is_empty() && files.is_empty() && prepared.files.is_empty() {
         return Ok(());
     }
     let domain = host.with_agent(guest)?;
     inside::await_agent(guest, host, &domain)?;
+    inside::find_devices(guest, host, &domain, &devices)?;
     inside::set_sysctls(driver, guest, &sysctls.withheld())?;
     for file in files.iter().chain(&prepared.files) {
         inside::put(guest, host, &domain, file)?;
