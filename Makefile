@@ -35,6 +35,7 @@ build:
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy -p nfio-host --no-default-features --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 	@cp Cargo.lock examples/rate-limiter/   # so that it is checked with what nfio is built with
 	$(CARGO) fmt --manifest-path examples/rate-limiter/Cargo.toml --check

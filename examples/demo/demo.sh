@@ -2,7 +2,9 @@
 # `make demo`: a directory becomes a firewall that drops real packets. Says and installs what is missing, builds, and
 # does in namespaces of its own what the README's first page tells. Nothing is left behind but packages and the build.
 #
-#   HYPERVISOR=Oci (the default) or Docker: on a Docker Engine of its own, the machine's is not touched
+#   HYPERVISOR=Oci      the default
+#   HYPERVISOR=Docker   on a Docker Engine of its own, the machine's is not touched
+#   HYPERVISOR=Libvirt  on a virtual machine and a libvirt of its own, the machine's is not touched; Debian, with a network
 set -eu
 cd "$(dirname "$0")/../.."
 testbed=tests/testbed
@@ -16,13 +18,20 @@ if [ "${1:-}" != --inside ]; then
             # Newer releases have docker's command in a package of its own.
             sh $testbed/packages.sh docker=docker-cli
             ;;
+        Libvirt)
+            sh $testbed/packages.sh mke2fs=e2fsprogs qemu-img=qemu-utils qemu-system-x86_64=qemu-system-x86 \
+                dnsmasq=dnsmasq-base libvirtd=libvirt-daemon-system virsh=libvirt-clients
+            ;;
         *)
-            echo "demo: HYPERVISOR=$hypervisor is not in this build; use HYPERVISOR=Oci or HYPERVISOR=Docker" >&2
+            echo "demo: there is no HYPERVISOR=$hypervisor; use Oci, Docker or Libvirt" >&2
             exit 2
             ;;
     esac
-    sh $testbed/packages.sh nft=nftables ip=iproute2 busybox=busybox-static ping=iputils-ping unshare=util-linux
+    sh $testbed/packages.sh nft=nftables ip=iproute2 busybox=busybox-static ping=iputils-ping unshare=util-linux \
+        pkg-config=pkg-config pkg-config:libvirt=libvirt-dev
     make --no-print-directory build
+    # Inside there is no network to fetch its packages from.
+    [ "$hypervisor" != Libvirt ] || sh $testbed/images.sh vm
     built=$(readlink -f "${CARGO_TARGET_DIR:-target}/release")
     export PATH="$built:$PATH"
     exec sh $testbed/enter.sh bash examples/demo/demo.sh --inside
@@ -70,9 +79,61 @@ start_engine() {
     exit 1
 }
 
-say "A guest image, made offline from this machine's busybox, nft and ip:"
-run sh examples/images/busybox.sh /run/demo/images/firewall
-image=/run/demo/images/firewall
+# Starts a libvirt that ends with these namespaces; what it keeps of QEMU's abilities takes seconds to find out and stays
+# in target/.
+start_libvirt() {
+    state=/run/demo/libvirt
+    cache=$(dirname "$built")/libvirt-cache
+    mkdir -p $state/lib $state/log $state/etc "$cache" /var/lib/libvirt /var/log/libvirt /etc/libvirt /var/cache/libvirt
+    printf '%s\n' 'user = "root"' 'group = "root"' 'dynamic_ownership = 0' 'remember_owner = 0' \
+        'security_driver = "none"' 'stdio_handler = "file"' 'namespaces = []' 'cgroup_controllers = []' >$state/etc/qemu.conf
+    echo 'auth_unix_rw = "none"' >$state/etc/libvirtd.conf
+    mount --bind $state/lib /var/lib/libvirt
+    mount --bind $state/log /var/log/libvirt
+    mount --bind $state/etc /etc/libvirt
+    mount --bind "$cache" /var/cache/libvirt
+    mount -t sysfs sysfs /sys # This network's: libvirt looks for bridges there.
+    PATH=$PATH:/usr/sbin:/sbin libvirtd >$state/words 2>&1 &
+    for _ in $(seq 300); do
+        if virsh -q version >/dev/null 2>&1; then return; fi
+        kill -0 $! 2>/dev/null || break
+        sleep 0.1
+    done
+    echo "demo: libvirt does not come up:" >&2
+    tail -n 20 $state/words >&2
+    exit 1
+}
+
+# The network of its guests: a bridge with DHCP.
+start_network() {
+    cat >/run/demo/network.xml <<'END'
+<network>
+  <name>default</name>
+  <bridge name='virbr-demo' stp='off' delay='0'/>
+  <ip address='10.97.0.1' netmask='255.255.255.0'><dhcp><range start='10.97.0.10' end='10.97.0.250'/></dhcp></ip>
+</network>
+END
+    virsh -q net-define /run/demo/network.xml
+    virsh -q net-start default
+}
+
+options=
+built=${CARGO_TARGET_DIR:-target}/release
+if [ "$hypervisor" = Libvirt ]; then
+    say "A libvirt of our own, and a virtual machine of Debian's kernel, busybox, nft and the QEMU guest agent:"
+    start_libvirt
+    run start_network
+    image=$(readlink -f "${CARGO_TARGET_DIR:-target}/images/vm")
+    run "ls -sh $image"
+    mkdir -p /run/demo
+    # An unmodified kernel does not boot with the KVM of every machine that this runs on.
+    printf '%s\n' '[libvirt]' 'layers = "/run/demo/layers"' 'accelerator = "qemu"' >/run/demo/nfio.toml
+    options='--config /run/demo/nfio.toml'
+else
+    say "A guest image, made offline from this machine's busybox, nft and ip:"
+    run sh examples/images/busybox.sh /run/demo/images/firewall
+    image=/run/demo/images/firewall
+fi
 if [ "$hypervisor" = Docker ]; then
     say "A Docker Engine of our own, and the image in it:"
     start_engine
@@ -80,7 +141,7 @@ if [ "$hypervisor" = Docker ]; then
     image=firewall
 fi
 run mkdir /run/demo/root /run/demo/mnt
-run nfio mount --hypervisor $hypervisor --module-root plugins /run/demo/root /run/demo/mnt
+run nfio mount --hypervisor $hypervisor $options --module-root plugins /run/demo/root /run/demo/mnt
 run cd /run/demo/mnt/nf-types
 run ls
 
@@ -93,7 +154,10 @@ run "echo $image > machine/vm.image"
 run 'echo activate > action'
 run cat status
 expect status running
-if [ "$hypervisor" = Docker ]; then run docker ps --filter label=io.nfio.root; fi
+case $hypervisor in
+    Docker) run docker ps --filter label=io.nfio.root ;;
+    Libvirt) run virsh list ;;
+esac
 run cat machine/vm.ip
 run 'ping -c 2 -W 1 $(cat machine/vm.ip)'
 run 'cat stats/rx_bytes stats/pkt_drops'

@@ -41,8 +41,8 @@ pub struct Config {
     pub hosts: BTreeMap<String, Host>,
     /// Settings of the driver `Docker`.
     pub docker: Docker,
-    /// Settings of the driver `Libvirt`, judged by that driver.
-    pub libvirt: toml::Table,
+    /// Settings of the driver `Libvirt`.
+    pub libvirt: Libvirt,
     /// Settings of the driver `Oci`.
     pub oci: Oci,
     /// Service chains.
@@ -63,7 +63,7 @@ impl Default for Config {
             policy: Policy::default(),
             hosts: BTreeMap::new(),
             docker: Docker::default(),
-            libvirt: toml::Table::new(),
+            libvirt: Libvirt::default(),
             oci: Oci::default(),
             chains: Chains::default(),
             modules: Modules::default(),
@@ -155,6 +155,8 @@ pub struct Host {
     pub ssh: Option<String>,
     /// Plain TCP, unprotected: in so many words.
     pub insecure: bool,
+    /// URI of the host's libvirt, for the driver `Libvirt`: `qemu+ssh://…`, `qemu+tls://…`.
+    pub libvirt: Option<String>,
     /// The port, where it is not the usual one.
     pub port: Option<u16>,
 }
@@ -177,6 +179,47 @@ pub struct Tls {
 pub struct Docker {
     /// Socket of this machine's engine; not set: as `DOCKER_HOST` says, else /var/run/docker.sock.
     pub socket: Option<PathBuf>,
+}
+
+/// `[libvirt]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Libvirt {
+    /// libvirt of this machine.
+    pub uri: String,
+    /// Directory below which images are named.
+    pub images: PathBuf,
+    /// Directory of the guests' own layers; QEMU's user must be able to reach it.
+    pub layers: PathBuf,
+    /// Network that guests are connected to.
+    pub network: String,
+    /// `auto`, `kvm`, or `qemu`: without the processor's help, slow but everywhere.
+    pub accelerator: Accelerator,
+}
+
+/// What runs a virtual machine's instructions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accelerator {
+    /// `kvm` where a domain of that type starts, else `qemu`.
+    #[default]
+    Auto,
+    /// The processor.
+    Kvm,
+    /// QEMU itself.
+    Qemu,
+}
+
+impl Default for Libvirt {
+    fn default() -> Self {
+        Self {
+            uri: "qemu:///system".into(),
+            images: "/var/lib/nfio/images".into(),
+            layers: "/var/lib/nfio/layers".into(),
+            network: "default".into(),
+            accelerator: Accelerator::Auto,
+        }
+    }
 }
 
 /// `[oci]`.
@@ -278,9 +321,10 @@ impl Config {
     /// An empty path, or a current directory that is gone.
     pub fn make_absolute(&mut self) -> Result<()> {
         let tls = self.hosts.values_mut().filter_map(|host| host.tls.as_mut());
-        let paths = [&mut self.module_root, &mut self.oci.images]
-            .into_iter()
-            .chain(tls.flat_map(|tls| [&mut tls.ca, &mut tls.cert, &mut tls.key]));
+        let paths =
+            [&mut self.module_root, &mut self.oci.images, &mut self.libvirt.images, &mut self.libvirt.layers]
+                .into_iter()
+                .chain(tls.flat_map(|tls| [&mut tls.ca, &mut tls.cert, &mut tls.key]));
         for path in paths {
             *path = std::path::absolute(&*path).map_err(|e| {
                 let errno = e.raw_os_error().unwrap_or(EINVAL);
@@ -323,7 +367,8 @@ mod tests {
             .fold(String::new(), |all, line| all + line + "\n");
         let shown = Config::parse(&shown, "nfio.toml").unwrap();
         assert!(shown.modules.sha256.is_some() && shown.chains.subnet.is_some());
-        assert!(shown.docker.socket.is_some() && shown.hosts.len() == 4);
+        assert!(shown.docker.socket.is_some() && shown.hosts.len() == 5);
+        assert!(shown.hosts["192.0.2.10"].libvirt.is_some());
         for key in [
             "foreground",
             "hypervisor",
@@ -347,6 +392,11 @@ mod tests {
             "port",
             "socket",
             "insecure",
+            "uri",
+            "layers",
+            "network",
+            "accelerator",
+            "libvirt",
             "images",
             "subnet",
             "bridge",
@@ -407,7 +457,7 @@ mod tests {
         let config =
             Config::parse("[docker]\nsocket = \"/run/docker.sock\"\n[libvirt]\nuri = \"x\"\n", "f").unwrap();
         assert_eq!(config.docker.socket.as_deref(), Some(Path::new("/run/docker.sock")));
-        assert_eq!(config.libvirt["uri"].as_str(), Some("x"));
+        assert_eq!(config.libvirt.uri, "x");
     }
 
     #[test]

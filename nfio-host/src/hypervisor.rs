@@ -3,10 +3,14 @@
 //! is not here: it lives in [`crate::vnf`] and is the same for every driver.
 
 pub mod boot_conf;
+mod boot_files;
 mod container;
 pub mod docker;
 pub mod factory;
 pub mod guest;
+mod image_names;
+#[cfg(feature = "libvirt")]
+pub mod libvirt;
 pub mod oci;
 pub mod policy;
 

@@ -64,6 +64,10 @@ impl Ground for DockerGround {
             image: "firewall".into(),
             root: self.root.clone(),
             unique_names: true,
+            machine: false,
+            memory: None,
+            at_a_time: 4,
+            crowd: 8,
             unserved: &[
                 ("[[interface]]\nbridge = \"br0\"", "bridge"),
                 ("[[interface]]\nnetwork = \"host\"", "host"),

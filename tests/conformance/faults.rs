@@ -99,7 +99,7 @@ pub(crate) fn find_all() {
 
     let ground: Arc<dyn Ground> = Arc::new(OciGround::new());
     let own = ground.driver();
-    let missed = side_by_side(TABLE.len(), |n| {
+    let missed = side_by_side(ground.facts().at_a_time, TABLE.len(), |n| {
         let (fault, name, words) = TABLE[n];
         let Some(promise) = ALL.iter().find(|promise| promise.name == name) else {
             return Some(format!("{fault:?}: no promise is called {name}"));

@@ -3,7 +3,8 @@
 use nfio_host::hypervisor::guest::Labels;
 use nfio_host::hypervisor::{Guest, Hypervisor};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
 
 /// Where a driver's guests run, and how one gets at them without the driver.
 pub(crate) trait Ground: Send + Sync {
@@ -25,11 +26,22 @@ pub(crate) trait Ground: Send + Sync {
     /// What there is of guests, by whatever name: nothing once all have been destroyed.
     fn left(&self) -> Vec<String>;
 
+    /// Guests that wait for the next promise, with the directories of their logs, where a boot takes seconds.
+    fn waiting(&self) -> Option<&Mutex<Vec<(Guest, TempDir)>>> {
+        None
+    }
+
+    /// The guest's definition where it runs, in the engine's own words; "" where no promise asks for it.
+    fn definition(&self, _: &Guest) -> String {
+        String::new()
+    }
+
     /// A program of this machine, run in the network of the guests' host.
     fn near(&self, program: &str) -> Command;
 }
 
-/// Plain data. No promise of the trait is left out by any of it.
+/// Plain data. No promise of the trait is left out by any of it; those that a virtual machine keeps in another form are in
+/// `machines.rs`.
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
     /// `machine/ip` of all guests.
@@ -42,6 +54,14 @@ pub(crate) struct Facts {
     pub(crate) root: String,
     /// Whether the engine refuses a second guest of one name.
     pub(crate) unique_names: bool,
+    /// Whether a guest is a virtual machine: it boots its image, no command, and is nobody's container.
+    pub(crate) machine: bool,
+    /// Memory of the guests, in bytes.
+    pub(crate) memory: Option<u64>,
+    /// How many promises are judged at a time.
+    pub(crate) at_a_time: usize,
+    /// How many guests live side by side.
+    pub(crate) crowd: usize,
     /// What boot.conf may hold and this driver refuses: the text, and the word that names it.
     pub(crate) unserved: &'static [(&'static str, &'static str)],
 }

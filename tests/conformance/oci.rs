@@ -48,6 +48,10 @@ impl Ground for OciGround {
             image: "firewall".into(),
             root: self.root.clone(),
             unique_names: false,
+            machine: false,
+            memory: None,
+            at_a_time: 4,
+            crowd: 8,
             unserved: &[
                 ("pull = true", "pull"),
                 ("[[interface]]\nname = \"eth1\"", "[[interface]]"),

@@ -8,11 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::ground::Ground;
+use crate::machines;
 use crate::promises::{ALL, Promise};
-use crate::stage::{Stage, Wrap};
-
-/// How many promises are judged at a time.
-const AT_A_TIME: usize = 4;
+use crate::stage::{Stage, Wrap, held};
 
 /// How long anything may take that is waited for; slow machines need it, nothing is measured by it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,7 +22,7 @@ pub(crate) fn judge_all(ground: &dyn Ground) {
     let wanted: Vec<&Promise> = ALL.iter().filter(|promise| promise.name.contains(&pattern)).collect();
     assert!(!wanted.is_empty(), "no promise is called like {pattern:?}");
     let own = ground.driver();
-    let broken: Vec<String> = side_by_side(wanted.len(), |n| {
+    let broken: Vec<String> = side_by_side(ground.facts().at_a_time, wanted.len(), |n| {
         let why = judge(wanted[n], ground, &own, &|driver| driver, PATIENCE).err()?;
         Some(format!("{}\n    {why}", wanted[n].name))
     });
@@ -36,6 +34,10 @@ pub(crate) fn judge_all(ground: &dyn Ground) {
         wanted.len(),
         broken.join("\n  ")
     );
+    for (guest, _log) in ground.waiting().into_iter().flat_map(|waiting| std::mem::take(&mut *held(waiting)))
+    {
+        own.destroy(&guest, true).unwrap_or_else(|e| panic!("destroy: {e}"));
+    }
     let left = ground.left();
     assert!(left.is_empty(), "{name} leaves something of guests that were destroyed: {left:?}");
 }
@@ -48,8 +50,11 @@ pub(crate) fn judge(
     wrap: Wrap<'_>,
     patience: Duration,
 ) -> Result<(), String> {
-    let stage = Stage::new(ground, own, wrap, patience);
-    catch_unwind(AssertUnwindSafe(|| (promise.judge)(&stage))).map_err(|payload| words(&*payload))
+    let mut stage = Stage::new(ground, own, wrap, patience);
+    let form = stage.facts.machine.then(|| machines::form(promise.name)).flatten().unwrap_or(promise.judge);
+    catch_unwind(AssertUnwindSafe(|| form(&stage))).map_err(|payload| words(&*payload))?;
+    stage.hand_on();
+    Ok(())
 }
 
 fn words(payload: &(dyn Any + Send)) -> String {
@@ -57,12 +62,16 @@ fn words(payload: &(dyn Any + Send)) -> String {
     text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
 }
 
-/// Runs `work` for 0, 1, … `count` - 1, several at a time; answers what it told, in that order.
-pub(crate) fn side_by_side<T: Send>(count: usize, work: impl Fn(usize) -> Option<T> + Sync) -> Vec<T> {
+/// Runs `work` for 0, 1, … `count` - 1, `at_a_time` of them at once; answers what it told, in that order.
+pub(crate) fn side_by_side<T: Send>(
+    at_a_time: usize,
+    count: usize,
+    work: impl Fn(usize) -> Option<T> + Sync,
+) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let told = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..AT_A_TIME.min(count) {
+        for _ in 0..at_a_time.min(count) {
             scope.spawn(|| {
                 loop {
                     let n = next.fetch_add(1, Ordering::Relaxed);

@@ -6,8 +6,9 @@ use nfio_host::hypervisor::guest::Labels;
 use nfio_host::hypervisor::{Execution, Guest, GuestSpec, Hypervisor, Output, Prepared, PutFile, Status};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 use crate::ground::{Facts, Ground};
 
@@ -23,9 +24,11 @@ pub(crate) struct Stage<'a> {
     wrap: Wrap<'a>,
     /// The ground's own driver, which clears up.
     own: Arc<dyn Hypervisor>,
-    directory: tempfile::TempDir,
+    directory: TempDir,
     patience: Duration,
     made: Mutex<Vec<Guest>>,
+    /// Guests that other promises may have, too.
+    shared: Mutex<Vec<(Guest, TempDir)>>,
 }
 
 impl<'a> Stage<'a> {
@@ -45,6 +48,7 @@ impl<'a> Stage<'a> {
             directory: tempfile::tempdir_in("/run").expect("a directory below /run"),
             patience,
             made: Mutex::default(),
+            shared: Mutex::default(),
         }
     }
 
@@ -64,11 +68,17 @@ impl<'a> Stage<'a> {
 
     /// A guest of its own, of the type firewall, with this boot.conf.
     pub(crate) fn spec(&self, conf: &str) -> GuestSpec {
+        let spec = self.spec_at(self.directory.path(), conf);
+        held(&self.made).push(Guest::of(&spec));
+        spec
+    }
+
+    fn spec_at(&self, directory: &Path, conf: &str) -> GuestSpec {
         let id = uuid::Uuid::new_v4().to_string();
-        let log = self.directory.path().join(format!("{id}.log"));
+        let log = directory.join(format!("{id}.log"));
         fs::write(&log, "").expect("a log");
         let instance = format!("fw-{}", &id[..8]);
-        let spec = GuestSpec {
+        GuestSpec {
             name: format!("root-firewall-{instance}"),
             labels: Labels { root: self.facts.root.clone(), ty: "firewall".into(), instance, id },
             host: self.facts.host.clone(),
@@ -76,14 +86,12 @@ impl<'a> Stage<'a> {
             image: self.facts.image.clone(),
             absolute_image: false,
             vcpu: None,
-            memory: None,
+            memory: self.facts.memory,
             boot: BootConf::parse(conf).unwrap_or_else(|e| panic!("{conf}: {e}")),
             needs: Default::default(),
             files: Vec::new(),
             log,
-        };
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(Guest::of(&spec));
-        spec
+        }
     }
 
     /// Deploys a guest.
@@ -102,6 +110,64 @@ impl<'a> Stage<'a> {
     /// Deploys and starts a guest that runs this script of a shell.
     pub(crate) fn running(&self, script: &str) -> Guest {
         self.up(&self.spec(&command(script)))
+    }
+
+    /// boot.conf of a guest that does nothing until it is asked.
+    pub(crate) fn idle_conf(&self) -> String {
+        if self.facts.machine { String::new() } else { command("exec sleep 1000") }
+    }
+
+    /// Deploys and starts a guest that does nothing until it is asked.
+    pub(crate) fn idle(&self) -> Guest {
+        self.up(&self.spec(&self.idle_conf()))
+    }
+
+    /// The same for a promise that leaves the guest as it was, or gone: where a boot takes seconds, the next such promise
+    /// has it after this one.
+    pub(crate) fn shared(&self) -> Guest {
+        let Some(waiting) = self.ground.waiting() else { return self.idle() };
+        let ready = held(waiting).pop();
+        let (guest, log) = match ready {
+            Some((guest, log)) => {
+                held(&self.made).push(guest.clone());
+                (guest, log)
+            }
+            None => {
+                let log = tempfile::tempdir_in("/run").expect("a directory below /run");
+                let spec = self.spec_at(log.path(), &self.idle_conf());
+                held(&self.made).push(Guest::of(&spec));
+                (self.up(&spec), log)
+            }
+        };
+        self.says(&guest, "true");
+        self.address(&guest);
+        held(&self.shared).push((guest.clone(), log));
+        guest
+    }
+
+    /// The promise was kept: its shared guests are the next one's.
+    pub(crate) fn hand_on(&mut self) {
+        let Some(waiting) = self.ground.waiting() else { return };
+        for (guest, log) in std::mem::take(&mut *held(&self.shared)) {
+            let status = self.own.guest_status(&guest);
+            let goes_on = match status {
+                Ok(Status::Running) => Ok(()),
+                Ok(Status::Paused) => self.own.unpause(&guest),
+                _ => self.own.destroy(&guest, true).and_then(|()| self.own.guest_status(&guest).map(drop)),
+            };
+            if goes_on.is_ok() {
+                held(&self.made).retain(|made| made.labels.id != guest.labels.id);
+                held(waiting).push((guest, log));
+            }
+        }
+    }
+
+    /// Its address; a virtual machine has none before its own DHCP client got one.
+    pub(crate) fn address(&self, guest: &Guest) -> String {
+        if self.facts.machine {
+            self.until("it has an address", || self.driver.get_ip(guest).is_ok());
+        }
+        accepted("get_ip", self.driver.get_ip(guest))
     }
 
     pub(crate) fn start(&self, guest: &Guest) {
@@ -159,9 +225,23 @@ impl<'a> Stage<'a> {
 
     /// Sends some kilobytes through the guest's first interface and back.
     pub(crate) fn traffic(&self, guest: &Guest) {
+        if self.facts.machine {
+            let address = self.address(guest);
+            let ping = |arguments: &[&str]| {
+                let mut ping = self.ground.near("ping");
+                ping.args(arguments).arg(&address).output().expect("ping").status.success()
+            };
+            self.until("the guest answers", || ping(&["-c", "1", "-W", "1"]));
+            assert!(ping(&["-c", "5", "-i", "0.2", "-W", "5", "-s", "1400"]), "{address} does not answer");
+            return;
+        }
         let ping = "ping -c 5 -i 0.2 -W 5 -s 1400 $(/usr/sbin/ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p')";
         assert!(self.succeeds(guest, ping), "the guest's gateway does not answer");
     }
+}
+
+pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A test that fails leaves nothing either.

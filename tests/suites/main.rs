@@ -14,6 +14,7 @@ mod hostile_root;
 mod hot_plugging;
 mod ids;
 mod last_error;
+mod libvirt;
 mod life_cycle;
 mod modules;
 mod nat;

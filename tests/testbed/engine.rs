@@ -51,8 +51,7 @@ impl Engine {
         crate::require_testbed();
         away_from_the_machine();
         let network = Network::new();
-        let number = network.number();
-        let directory = PathBuf::from(format!("/run/engine-{}-{number}", std::process::id()));
+        let directory = PathBuf::from(format!("/run/engine-{}", network.number()));
         fs::create_dir(&directory).expect("a directory below /run");
         fs::create_dir(directory.join("data")).expect("a directory for the engine's data");
         does(Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(directory.join("data")));
@@ -138,10 +137,7 @@ impl Engine {
         let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
         if !images.iter().any(|known| known == name) {
             let directory = if name == "firewall" { image().to_owned() } else { crate::debian(name) };
-            // A word a line, as the driver Oci reads it.
-            let words = fs::read_to_string(directory.join("etc/nfio/command")).expect("the image's command");
-            let words: Vec<_> = words.lines().map(|word| format!("{word:?}")).collect();
-            self.import(name, &directory, &format!("CMD [{}]", words.join(", ")));
+            self.import(name, &directory, r#"CMD ["/sbin/init"]"#);
             images.push(name.to_owned());
         }
         name.to_owned()
@@ -237,9 +233,18 @@ impl Engine {
     pub fn by_ssh(&self) -> Place {
         Place {
             config: format!("[hosts.\"{}\"]\nssh = \"root\"\n", self.address()),
-            environment: self.ssh.get_or_init(|| sshd::start(self)).clone(),
+            environment: self.ssh.get_or_init(|| self.start_sshd()).clone(),
             ..self.by(self.address())
         }
+    }
+
+    fn start_sshd(&self) -> Vec<(&'static str, String)> {
+        let host = sshd::Host {
+            address: self.address(),
+            config: format!("SetEnv DOCKER_HOST=unix://{}\n", self.socket().display()),
+            command: &|program| self.network.command(program),
+        };
+        sshd::start(&host, &self.file("ssh"))
     }
 
     /// A place for its guests, without the way there.

@@ -38,6 +38,9 @@ thaw() {
 sweep() {
     find /sys/fs/cgroup -depth -type d -path '*/nfio/*' -exec rmdir {} + 2>/dev/null || true
     find /sys/fs/cgroup -depth -type d -name nfio -exec rmdir {} + 2>/dev/null || true
+    # Those of libvirt's containers; its own parent of all goes only where it is empty.
+    find /sys/fs/cgroup -depth -type d -path '*/machine/lxc-*-root-*' -exec rmdir {} + 2>/dev/null || true
+    find /sys/fs/cgroup -maxdepth 2 -depth -type d -name machine -exec rmdir {} + 2>/dev/null || true
 }
 trap sweep EXIT
 # The end of unshare is, by --kill-child, the end of the first process inside and so of all others: when that one is

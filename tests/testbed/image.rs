@@ -33,6 +33,11 @@ pub fn debian(name: &str) -> PathBuf {
     image
 }
 
+/// The virtual machine that `testbed/images.sh` made: a directory of `vmlinuz`, `initrd.img` and `disk.qcow2`.
+pub fn vm() -> PathBuf {
+    debian("vm")
+}
+
 fn make(name: &str) -> PathBuf {
     crate::require_testbed();
     let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/images/busybox.sh");

@@ -3,7 +3,7 @@
 #
 #   images.sh NAME ...      makes target/images/NAME by examples/images/NAME.sh
 #
-# An image is kept until its recipe changes, or debian.sh, which recipes share. Several are made side by side.
+# An image is kept until its recipe changes, or debian.sh or busybox.sh, which recipes share. Several are made side by side.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -12,7 +12,7 @@ mkdir -p "$images"
 
 make_image() {
     recipe=examples/images/$1.sh
-    hash=$(cat "$recipe" examples/images/debian.sh | sha256sum | cut -d ' ' -f 1)
+    hash=$(cat "$recipe" examples/images/debian.sh examples/images/busybox.sh | sha256sum | cut -d ' ' -f 1)
     if [ -d "$images/$1" ] && [ "$(cat "$images/$1.recipe" 2>/dev/null)" = "$hash" ]; then return; fi
     echo "making the image $1 ($recipe)"
     rm -rf "$images/$1" "$images/$1.recipe"

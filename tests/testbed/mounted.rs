@@ -77,9 +77,22 @@ impl Mounted {
             let name = format!("lib{ty}.so");
             fs::copy(built(&name), mounted.module_root().join(&name)).expect("a built plugin");
         }
-        let config = format!("{}{}", mounted.options.config, mounted.options.place.config);
-        fs::write(mounted.config(), config).expect("nfio.toml");
+        mounted.configure(&mounted.options.config);
         mounted
+    }
+
+    /// Writes nfio.toml anew, with what the place of the guests needs; it counts from the next mount.
+    #[track_caller]
+    pub fn configure(&self, config: &str) {
+        let text = format!("{config}{}", self.options.place.config);
+        fs::write(self.config(), text).expect("nfio.toml");
+    }
+
+    /// Has the guests reached in another way from the next mount on.
+    #[track_caller]
+    pub fn reach(&mut self, place: Place) {
+        self.options.place = place;
+        self.configure(&self.options.config);
     }
 
     /// Runs `nfio mount`, which must succeed.

@@ -9,16 +9,16 @@ use std::process::Command;
 pub struct Network(u8);
 
 impl Network {
-    /// Makes a network; its number is used once in a test bed, whichever test binaries run there.
+    /// Makes a network, of the first number that is free in the test bed; other test programs have theirs here too.
     pub(crate) fn new() -> Self {
         let free = |number: &u8| {
             let name = Self(*number).name();
-            let output = Command::new("ip").args(["netns", "add", &name]).output().expect("ip");
-            let words = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success() || words.contains("File exists"), "ip netns add {name}: {words}");
-            output.status.success()
+            let added = Command::new("ip").args(["netns", "add", &name]).output().expect("ip");
+            let taken = Self(*number).path().exists();
+            assert!(taken, "ip netns add {name}: {}", String::from_utf8_lossy(&added.stderr));
+            added.status.success()
         };
-        let number = (1..=u8::MAX).find(free).expect("a free number");
+        let number = (1..=250).find(free).expect("fewer than 250 networks of hosts");
         let network = Self(number);
         let (name, outside, inside) = (network.name(), format!("host{number}"), format!("up{number}"));
         let ip = |arguments: &[&str]| does(Command::new("ip").args(arguments));
@@ -39,7 +39,7 @@ impl Network {
         network
     }
 
-    /// What tells it from the others of the test bed.
+    /// Its number, which no other network here has.
     pub(crate) fn number(&self) -> u8 {
         self.0
     }

@@ -35,6 +35,10 @@ impl Place {
         match (self.hypervisor, name) {
             ("Oci", "firewall") => crate::image().display().to_string(),
             ("Oci", other) => crate::debian(other).display().to_string(),
+            ("Libvirt", "firewall") if self.config.contains("uri = \"lxc") => {
+                crate::image().display().to_string()
+            }
+            ("Libvirt", "firewall") => crate::vm().display().to_string(),
             _ => name.to_owned(),
         }
     }

@@ -10,6 +10,8 @@ use crate::fs::operations::Operations;
 use crate::fs::{self, MountConfig, Nfio};
 use crate::hypervisor::docker::DockerConfig;
 use crate::hypervisor::factory::{HypervisorFactory, Settings};
+#[cfg(feature = "libvirt")]
+use crate::hypervisor::libvirt::LibvirtConfig;
 use crate::hypervisor::oci::OciConfig;
 use crate::modules::{self, Loader, Registry};
 use crate::root::Root;
@@ -33,7 +35,19 @@ pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl 
         socket: config.docker.socket.clone(),
         hosts: config.hosts.clone(),
     };
-    let hypervisor = factory.initialise(&config.hypervisor, Settings { docker, oci })?;
+    let hypervisor = factory.initialise(
+        &config.hypervisor,
+        Settings {
+            docker,
+            oci,
+            #[cfg(feature = "libvirt")]
+            libvirt: LibvirtConfig {
+                state: root.private().join("libvirt"),
+                settings: config.libvirt.clone(),
+                hosts: config.hosts.clone(),
+            },
+        },
+    )?;
     let directory = root.dir().try_clone_to_owned()?;
     let fsname = root.path().display().to_string();
     let vnfs = VnfsOperations::new(root, registry, hypervisor, config.deadlines, config.policy.clone())?;

@@ -4,7 +4,6 @@
 //! read costs no request; a guest is told by its label `io.nfio.id`, never by its name.
 
 mod address;
-mod boot_files;
 mod counters;
 mod create;
 mod deploy;
@@ -27,6 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
+use super::boot_files::BootFiles;
 use super::container::check as container;
 use super::container::counters as kernel;
 use super::container::process::Held;
@@ -35,7 +35,6 @@ use super::{Counters, Execution, Guest, GuestSpec, Hypervisor, Output, Prepared,
 use crate::config::Host;
 use crate::error::{HypervisorError, NfioError, Result};
 use address::Address;
-use boot_files::BootFiles;
 use engine::{Engine, QUICK, SLOW};
 use failure::Failure;
 use memory::Known;

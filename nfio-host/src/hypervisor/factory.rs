@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::Hypervisor;
 use super::docker::{Docker, DockerConfig};
+#[cfg(feature = "libvirt")]
+use super::libvirt::{Libvirt, LibvirtConfig};
 use super::oci::{Oci, OciConfig};
 use crate::error::NfioError;
 
@@ -17,8 +19,8 @@ pub enum FactoryError {
     /// No driver has that name (the manual's `TypeError`).
     #[error("unknown hypervisor {0:?}: use one of {list}", list = KNOWN.join(", "))]
     UnknownType(String),
-    /// The name is known, its driver comes with a later release.
-    #[error("the driver {0} is not in this build yet; use --hypervisor Docker or Oci")]
+    /// The name is known, but nfio was built without its driver (`cargo build --no-default-features`).
+    #[error("the driver {0} is not in this build; use --hypervisor Docker or Oci")]
     NotInThisBuild(&'static str),
     /// The mount has a driver of another type already (the manual's `ValueError`).
     #[error(
@@ -64,6 +66,8 @@ fn canonical(hypervisor_type: &str) -> Result<&'static str, FactoryError> {
 pub fn find(hypervisor_type: &str) -> Result<&'static str, FactoryError> {
     match canonical(hypervisor_type)? {
         known @ ("Oci" | "Docker") => Ok(known),
+        #[cfg(feature = "libvirt")]
+        "Libvirt" => Ok("Libvirt"),
         later => Err(FactoryError::NotInThisBuild(later)),
     }
 }
@@ -75,6 +79,9 @@ pub struct Settings {
     pub docker: DockerConfig,
     /// For `Oci`.
     pub oci: OciConfig,
+    /// For `Libvirt`.
+    #[cfg(feature = "libvirt")]
+    pub libvirt: LibvirtConfig,
 }
 
 /// The one place that makes drivers.
@@ -108,6 +115,8 @@ impl HypervisorFactory {
         }
         let driver: Arc<dyn Hypervisor> = match find(wanted)? {
             "Docker" => Arc::new(Docker::new(settings.docker)?),
+            #[cfg(feature = "libvirt")]
+            "Libvirt" => Arc::new(Libvirt::new(settings.libvirt)?),
             _ => Arc::new(Oci::new(settings.oci)?),
         };
         self.driver = Some(driver.clone());
@@ -136,6 +145,12 @@ mod tests {
                 hosts: Default::default(),
             },
             oci: OciConfig::new(dir.join("state"), dir.join("images")),
+            #[cfg(feature = "libvirt")]
+            libvirt: LibvirtConfig {
+                state: dir.join("libvirt"),
+                settings: Default::default(),
+                hosts: Default::default(),
+            },
         }
     }
 
@@ -154,10 +169,11 @@ mod tests {
         assert!(Arc::ptr_eq(&same, &factory.get_hypervisor_instance().unwrap()));
     }
 
+    #[cfg(not(feature = "libvirt"))]
     #[test]
     fn drivers_of_later_releases_are_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
         let error = HypervisorFactory::new().initialise("Libvirt", config(dir.path())).err().unwrap();
-        assert!(error.to_string().contains("Libvirt is not in this build yet"), "{error}");
+        assert!(error.to_string().contains("Libvirt is not in this build"), "{error}");
     }
 }

@@ -5,23 +5,24 @@
 //! nfio itself never forks. A *monitor* per running guest (`monitor.rs`) and a short-lived helper per
 //! command (`exec.rs`) are our own binary, exec'd (`helper.rs`).
 
-mod binary;
+pub(super) mod binary;
 mod cgroup;
 mod check;
 mod exec;
 mod executor;
-mod helper;
-mod images;
-mod inside;
+pub(super) mod helper;
+pub(super) mod images;
+pub(super) mod inside;
+mod join;
 mod layer;
 mod lease;
 mod monitor;
 mod network;
 mod prepare;
-mod remove;
+pub(super) mod remove;
 mod residue;
 mod seccomp;
-mod spec;
+pub(super) mod spec;
 mod state;
 mod unpack;
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::stage::{Stage, accepted, command, execution, file, refused};
+use crate::stage::{Stage, accepted, execution, file, refused};
 
 /// The most that is kept of either stream, and that a command is given to read, in bytes.
 const LIMIT: usize = 2 << 20;
@@ -12,7 +12,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 pub(crate) fn a_command_gets_its_words_as_they_are(stage: &Stage) {
-    let guest = stage.running("exec sleep 1000");
+    let guest = stage.shared();
     let words = ["a b", "", "c\"d'e", "f\ng", "$HOME", "*", "-n", "`id`", "ä\\n", ";", "  "];
     let argv: Vec<&str> = ["printf", "<%s>"].into_iter().chain(words).collect();
     let expected: String = words.iter().map(|word| format!("<{word}>")).collect();
@@ -27,7 +27,7 @@ pub(crate) fn a_command_gets_its_words_as_they_are(stage: &Stage) {
 }
 
 pub(crate) fn a_command_reads_its_input_to_the_end(stage: &Stage) {
-    let guest = stage.running("exec sleep 1000");
+    let guest = stage.shared();
     // More than pipes hold, both ways at once; no period that a lost block could hide in.
     let big: Vec<u8> =
         (0..LIMIT as u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
@@ -39,7 +39,7 @@ pub(crate) fn a_command_reads_its_input_to_the_end(stage: &Stage) {
 }
 
 pub(crate) fn exit_code_and_streams_are_the_commands_own(stage: &Stage) {
-    let guest = stage.running("exec sleep 1000");
+    let guest = stage.shared();
     let both = stage.run(&guest, &["sh", "-c", "cat; echo no >&2; exit 7"], b"yes");
     assert_eq!((both.exit_code, text(&both.stdout), text(&both.stderr)), (7, "yes".into(), "no\n".into()));
     for (script, code) in
@@ -54,7 +54,7 @@ pub(crate) fn exit_code_and_streams_are_the_commands_own(stage: &Stage) {
 }
 
 pub(crate) fn of_each_stream_2_mib_are_kept(stage: &Stage) {
-    let guest = stage.running("exec sleep 1000");
+    let guest = stage.shared();
     let flood = stage.run(
         &guest,
         &["sh", "-c", "head -c 5000000 /dev/zero; head -c 5000000 /dev/zero >&2; exit 5"],
@@ -64,7 +64,7 @@ pub(crate) fn of_each_stream_2_mib_are_kept(stage: &Stage) {
 }
 
 pub(crate) fn a_program_that_cannot_be_run_is_127_or_126_with_the_reason(stage: &Stage) {
-    let guest = stage.running("exec sleep 1000");
+    let guest = stage.shared();
     for (program, code) in
         [("nothing-like-this", 127), ("/no/such/file", 127), ("/etc/passwd", 126), ("/etc", 126)]
     {
@@ -79,14 +79,14 @@ pub(crate) fn a_program_that_cannot_be_run_is_127_or_126_with_the_reason(stage: 
 }
 
 pub(crate) fn commands_run_as_root_in_the_guests_environment(stage: &Stage) {
-    let conf = format!("user = \"1000:1000\"\n{}[env]\nCOLOUR = \"red\"", command("exec sleep 1000"));
+    let conf = format!("user = \"1000:1000\"\n{}[env]\nCOLOUR = \"red\"", stage.idle_conf());
     let guest = stage.up(&stage.spec(&conf));
     let found = stage.says(&guest, "id -u; id -g; echo $COLOUR; pwd; hostname");
     assert_eq!(found, format!("0\n0\nred\n/\n{}", guest.labels.instance));
 }
 
 pub(crate) fn commands_side_by_side_do_not_mix(stage: &Stage) {
-    let guest = stage.running("exec sleep 1000");
+    let guest = stage.shared();
     std::thread::scope(|scope| {
         let tell = |n: usize| {
             let (stage, guest) = (&stage, &guest);
@@ -103,7 +103,8 @@ pub(crate) fn commands_side_by_side_do_not_mix(stage: &Stage) {
 }
 
 pub(crate) fn a_file_has_its_content_its_mode_and_its_directories(stage: &Stage) {
-    let guest = stage.running("umask 077; exec sleep 1000");
+    let guest =
+        if stage.facts.machine { stage.shared() } else { stage.running("umask 077; exec sleep 1000") };
     let put = |path: &str, mode, data: &[u8]| {
         accepted(path, stage.driver.put_file(&guest, &file(path, mode, data)));
         stage.says(&guest, &format!("stat -c '%a %u %g %s' {path}"))
@@ -129,7 +130,7 @@ pub(crate) fn a_file_has_its_content_its_mode_and_its_directories(stage: &Stage)
 }
 
 pub(crate) fn a_file_never_leaves_the_guest(stage: &Stage) {
-    let guest = stage.running("exec sleep 1000");
+    let guest = stage.shared();
     let outside = stage.directory().join("outside");
     fs::create_dir(&outside).expect("mkdir");
     let out = outside.display();

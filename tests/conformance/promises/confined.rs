@@ -32,7 +32,7 @@ fn has(stage: &Stage, guest: &Guest, expected: &[u32]) {
 }
 
 pub(crate) fn capabilities_are_the_default_with_what_is_added_and_without_what_is_dropped(stage: &Stage) {
-    let sleeping = command("exec sleep 1000");
+    let sleeping = stage.idle_conf();
     has(stage, &stage.up(&stage.spec(&sleeping)), &DEFAULT);
     let without: Vec<u32> = DEFAULT.into_iter().filter(|bit| *bit != NET_RAW).collect();
     let conf = format!("{sleeping}[capabilities]\ndrop = [\"NET_RAW\"]");
@@ -51,7 +51,7 @@ pub(crate) fn capabilities_are_the_default_with_what_is_added_and_without_what_i
 }
 
 pub(crate) fn no_process_gets_new_privileges_and_system_calls_are_filtered(stage: &Stage) {
-    let guest = stage.running("exec sleep 1000");
+    let guest = stage.idle();
     for process in ["1", "self"] {
         let shown = stage
             .says(&guest, &format!("sed -n 's/^\\(NoNewPrivs\\|Seccomp\\):\\t//p' /proc/{process}/status"));
@@ -65,7 +65,7 @@ pub(crate) fn no_process_gets_new_privileges_and_system_calls_are_filtered(stage
 }
 
 pub(crate) fn the_hosts_kernel_is_out_of_reach(stage: &Stage) {
-    let guest = stage.running("exec sleep 1000");
+    let guest = stage.idle();
     for script in [
         "cat /proc/sys/kernel/panic > /proc/sys/kernel/panic",
         "echo 1 > /proc/sys/net/ipv4/ip_forward",
@@ -89,19 +89,19 @@ pub(crate) fn the_hosts_kernel_is_out_of_reach(stage: &Stage) {
 }
 
 pub(crate) fn limits_of_memory_and_processes_hold(stage: &Stage) {
-    let mut spec = stage.spec(&command("exec sleep 1000"));
+    let mut spec = stage.spec(&stage.idle_conf());
     spec.memory = Some(32 << 20);
     let guest = stage.up(&spec);
     let hog = stage.says(&guest, "head -c 200000000 /dev/zero | tail -c 200000000 | wc -c");
     assert_ne!(hog, "200000000", "32 MiB of memory held 200 MB");
-    let guest = stage.running("exec sleep 1000");
+    let guest = stage.idle();
     // The shell counts its children itself, as it may be unable to start another program.
     let forks = "i=0; while [ $i -lt 1100 ]; do sleep 100 & i=$((i+1)); done; echo all";
     assert_ne!(stage.says(&guest, forks), "all", "a guest has more than 1024 processes");
 }
 
 pub(crate) fn a_share_of_a_cpu_is_no_more(stage: &Stage) {
-    let sleeping = command("exec sleep 1000");
+    let sleeping = stage.idle_conf();
     let mut spec = stage.spec(&sleeping);
     spec.vcpu = Some(0.1);
     let (limited, free) = (stage.up(&spec), stage.up(&stage.spec(&sleeping)));

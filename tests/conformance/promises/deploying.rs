@@ -12,13 +12,16 @@ pub(crate) fn check_names_the_key_that_it_refuses(stage: &Stage) {
         ("dns = [\"ns.example\"]", "dns"),
         ("command = []", "command"),
         ("entrypoint = [\"\"]", "entrypoint"),
+        ("[sysctls]\n\"kernel.panic\" = \"1\"", "kernel.panic"),
+    ];
+    let containers = [
         ("[env]\n\"A=B\" = \"1\"", "A=B"),
         ("[capabilities]\nadd = [\"FLY\"]", "FLY"),
         ("[capabilities]\ndrop = [\"FLY\"]", "FLY"),
-        ("[sysctls]\n\"kernel.panic\" = \"1\"", "kernel.panic"),
         ("[vm]\nkernel = \"k\"", "[vm]"),
     ];
-    for (conf, key) in everywhere.iter().chain(stage.facts.unserved) {
+    let own: &[_] = if stage.facts.machine { &[] } else { &containers };
+    for (conf, key) in everywhere.iter().chain(own).chain(stage.facts.unserved) {
         let error = refused(conf, stage.driver.check(&stage.spec(conf)), 720).to_string();
         assert!(error.contains(key), "the refusal of {conf:?} does not name {key}: {error}");
     }
@@ -49,7 +52,7 @@ pub(crate) fn check_touches_nothing(stage: &Stage) {
 }
 
 pub(crate) fn a_deployed_guest_is_created_and_found_with_and_without_its_id(stage: &Stage) {
-    let guest = stage.deployed(&stage.spec(""));
+    let guest = stage.deployed(&stage.spec("stop_timeout = 1"));
     assert!(!guest.id.is_empty(), "deploy answers no id");
     assert_eq!(stage.status(&guest), Status::Created);
     assert_eq!(stage.run_id(&guest), None, "a guest that was never started has a run");
@@ -122,8 +125,8 @@ pub(crate) fn labels_tell_whose_guest_it_is(stage: &Stage) {
     let guest = stage.deployed(&spec);
     assert_eq!(stage.ground().labels(&guest), spec.labels);
     // Whatever a start has to do for what prepare asked.
-    let prepared = Prepared { env: vec![("A".into(), "1".into())], ..Prepared::default() };
-    accepted("start", stage.driver.start(&guest, &prepared));
+    let env = if stage.facts.machine { vec![] } else { vec![("A".into(), "1".into())] };
+    accepted("start", stage.driver.start(&guest, &Prepared { env, ..Prepared::default() }));
     assert_eq!(stage.ground().labels(&guest), spec.labels, "after a start");
 }
 

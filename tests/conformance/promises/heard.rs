@@ -74,7 +74,7 @@ pub(crate) fn output_goes_where_the_start_says(stage: &Stage) {
 
 pub(crate) fn a_new_driver_takes_guests_up_as_they_are(stage: &Stage) {
     let running = stage.running("while :; do echo tick; sleep 0.1; done");
-    let (paused, ended) = (stage.running("exec sleep 1000"), stage.running("exit 0"));
+    let (paused, ended) = (stage.idle(), stage.running("exit 0"));
     let created = stage.deployed(&stage.spec(""));
     accepted("pause", stage.driver.pause(&paused));
     stage.until("it has ended", || stage.status(&ended) == Status::Exited);
@@ -109,7 +109,7 @@ pub(crate) fn a_new_driver_takes_guests_up_as_they_are(stage: &Stage) {
 }
 
 pub(crate) fn what_happens_behind_the_drivers_back_is_seen(stage: &Stage) {
-    let guest = stage.running("exec sleep 1000");
+    let guest = stage.idle();
     let again = stage.again();
     accepted("adopt", again.adopt(&guest, &stage.log_of(&guest)));
     stage.ground().kill(&guest);

@@ -37,7 +37,7 @@ pub(crate) fn a_first_process_that_knows_no_signals_does_not_take_the_timeout(st
 }
 
 pub(crate) fn stop_leaves_alone_what_does_not_run_and_ends_what_is_paused(stage: &Stage) {
-    let guest = stage.running("exec sleep 1000");
+    let guest = stage.shared();
     accepted("pause", stage.driver.pause(&guest));
     stage.stop(&guest);
     assert_eq!(stage.status(&guest), Status::Exited);
@@ -64,7 +64,7 @@ pub(crate) fn pause_freezes_and_unpause_goes_on(stage: &Stage) {
 }
 
 pub(crate) fn a_paused_guest_cannot_be_asked(stage: &Stage) {
-    let guest = stage.running("exec sleep 1000");
+    let guest = stage.shared();
     accepted("pause", stage.driver.pause(&guest));
     let asked = stage.driver.execute_in_guest(&guest, &execution(&["true"], b""));
     refused("a command in a paused guest", asked, 716);
@@ -73,7 +73,7 @@ pub(crate) fn a_paused_guest_cannot_be_asked(stage: &Stage) {
 }
 
 pub(crate) fn destroy_without_force_spares_what_runs(stage: &Stage) {
-    let guest = stage.running("exec sleep 1000");
+    let guest = stage.shared();
     let run = stage.run_id(&guest);
     refused("destroy of a running guest", stage.driver.destroy(&guest, false), 706);
     assert_eq!(stage.status(&guest), Status::Running);
@@ -87,7 +87,7 @@ pub(crate) fn destroy_without_force_spares_what_runs(stage: &Stage) {
 }
 
 pub(crate) fn destroy_with_force_takes_guest_and_layer(stage: &Stage) {
-    let spec = stage.spec(&command("exec sleep 1000"));
+    let spec = stage.spec(&stage.idle_conf());
     for paused in [false, true] {
         let guest = stage.up(&spec);
         assert!(!stage.succeeds(&guest, "test -e /root/note"), "a new guest has the layer of the one before");
@@ -104,7 +104,7 @@ pub(crate) fn destroy_with_force_takes_guest_and_layer(stage: &Stage) {
 }
 
 pub(crate) fn the_layer_is_kept_over_stop_start_and_restart(stage: &Stage) {
-    let guest = stage.running("exec sleep 1000");
+    let guest = stage.idle();
     assert!(
         stage.succeeds(
             &guest,
@@ -126,7 +126,7 @@ pub(crate) fn the_layer_is_kept_over_stop_start_and_restart(stage: &Stage) {
     accepted("restart", stage.driver.restart(&guest, &prepared));
     kept("a restart that was prepared otherwise");
     // Another guest of the image has none of it.
-    let other = stage.running("exec sleep 1000");
+    let other = stage.idle();
     assert!(stage.succeeds(&other, "test -e /etc/group && test ! -e /root/note"), "the image was written");
 }
 
@@ -144,7 +144,7 @@ pub(crate) fn a_guest_that_ends_by_itself_has_exited(stage: &Stage) {
 }
 
 pub(crate) fn a_run_has_an_id_of_its_own(stage: &Stage) {
-    let guest = stage.running("exec sleep 1000");
+    let guest = stage.up(&stage.spec(&format!("stop_timeout = 1\n{}", stage.idle_conf())));
     let mut runs = vec![stage.run_id(&guest).expect("a running guest has a run")];
     accepted("pause", stage.driver.pause(&guest));
     assert_eq!(stage.run_id(&guest).as_ref(), runs.last(), "a paused guest is in the same run");

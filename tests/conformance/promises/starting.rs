@@ -121,7 +121,7 @@ pub(crate) fn a_program_that_cannot_be_started_is_named(stage: &Stage) {
 }
 
 pub(crate) fn starting_a_running_guest_changes_nothing_and_a_paused_one_is_refused(stage: &Stage) {
-    let guest = stage.running("exec sleep 1000");
+    let guest = stage.shared();
     let run = stage.run_id(&guest);
     stage.start(&guest);
     assert_eq!(stage.run_id(&guest), run, "it was started anew");

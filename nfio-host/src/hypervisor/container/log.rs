@@ -35,6 +35,14 @@ impl Log {
         self.file.write_all(bytes)
     }
 
+    /// Drops the oldest half of a log that somebody else appends to (`O_APPEND`), once it has reached the cap. What is
+    /// appended in that moment may be lost.
+    #[cfg(feature = "libvirt")]
+    pub(in crate::hypervisor) fn hold(&mut self) -> io::Result<()> {
+        let size = self.file.metadata()?.len();
+        if size > self.cap { self.drop_oldest_half(size) } else { Ok(()) }
+    }
+
     /// Empties it.
     pub(in crate::hypervisor) fn clear(&mut self) -> io::Result<()> {
         self.file.set_len(0)

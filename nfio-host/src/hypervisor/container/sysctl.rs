@@ -95,6 +95,20 @@ impl Sysctls {
         all
     }
 
+    /// What is written in a virtual machine once it answers, paths below /proc/sys: all, but no forwarding.
+    #[cfg(feature = "libvirt")]
+    pub(in crate::hypervisor) fn withheld(&self) -> Vec<(String, String)> {
+        let off = self.forwarding.keys().map(|path| (path.display().to_string(), "0".to_owned()));
+        let ipc = self.ipc.iter().map(|(key, value)| (key.replace('.', "/"), value.clone()));
+        off.chain(ipc).chain(written(&self.net)).collect()
+    }
+
+    /// What is written in a virtual machine once it is configured. Forwarding resets others, which come again.
+    #[cfg(feature = "libvirt")]
+    pub(in crate::hypervisor) fn forwarding(&self) -> Vec<(String, String)> {
+        written(&self.forwarding).chain(written(&self.net)).collect()
+    }
+
     pub(in crate::hypervisor) fn forwards(&self) -> bool {
         self.forwarding.values().any(|value| value.trim() != "0")
     }
@@ -117,6 +131,11 @@ impl Sysctls {
             self.net.iter().try_for_each(|(path, value)| write(path, value))
         })
     }
+}
+
+#[cfg(feature = "libvirt")]
+fn written(values: &BTreeMap<PathBuf, String>) -> impl Iterator<Item = (String, String)> {
+    values.iter().map(|(path, value)| (path.display().to_string(), value.clone()))
 }
 
 /// A new namespace takes the host's setting over: it is switched off in any case. A kernel without IPv6 has nothing to

@@ -12,14 +12,14 @@ use std::sync::OnceLock;
 
 /// The binary that has the hidden subcommand `oci`.
 #[derive(Debug)]
-pub(super) struct Binary {
+pub(in crate::hypervisor) struct Binary {
     path: PathBuf,
     /// Opened with the first helper: a mount without guests needs no mount of its own.
     mounted: OnceLock<OwnedFd>,
 }
 
 impl Binary {
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(in crate::hypervisor) fn new(path: PathBuf) -> Self {
         Self { path, mounted: OnceLock::new() }
     }
 

@@ -10,6 +10,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigHandler, Signal, killpg, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, alarm};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{self, BufRead, PipeReader, PipeWriter, Read, Write};
@@ -40,11 +41,16 @@ const TRIES: usize = 10;
 
 /// `nfio oci exec DIR SECONDS`.
 pub(super) fn main(dir: &GuestDir, limit: Duration) -> ExitCode {
+    serve(limit, || execute(dir, limit))
+}
+
+/// Does the work of a helper for one command, and answers.
+pub(super) fn serve(limit: Duration, work: impl FnOnce() -> Result<(i32, Vec<u8>, Vec<u8>)>) -> ExitCode {
     if let Err(e) = set_alarm(limit + GRACE) {
         // Without a bound it still does its work.
         complain(&format!("a command runs without an alarm: {e}"));
     }
-    let told = match execute(dir, limit) {
+    let told = match work() {
         Ok((exit_code, stdout, stderr)) => {
             let executed = Executed { exit_code, stdout: stdout.len(), stderr: stderr.len() };
             answer(Ok(executed), &[&stdout, &stderr])
@@ -93,12 +99,7 @@ fn kill_children() {
 
 fn execute(dir: &GuestDir, limit: Duration) -> Result<(i32, Vec<u8>, Vec<u8>)> {
     let end = Instant::now() + limit;
-    let mut input = io::stdin().lock();
-    let mut argv = Vec::new();
-    input.read_until(b'\n', &mut argv)?;
-    let argv: Vec<String> = serde_json::from_slice(&argv).map_err(|e| failed(e.to_string()))?;
-    let mut stdin = Vec::new();
-    input.read_to_end(&mut stdin)?;
+    let (argv, stdin) = question::<Vec<String>>()?;
     let deployed = dir.deployed()?.ok_or_else(|| failed("the guest is gone".into()))?;
     let init = dir.hold_init()?.ok_or_else(|| not_running(&deployed.spec.name))?;
     let (process, privileged) = process(dir, argv)?;
@@ -132,21 +133,41 @@ fn execute(dir: &GuestDir, limit: Duration) -> Result<(i32, Vec<u8>, Vec<u8>)> {
     // What it was needed for is done; what is left of it goes with the guest.
     let _ = remove_tree(&root);
     // A guest on its way out fails in many ways; it gets a moment to be gone.
-    let Joined { pid, stdin: in_writer, stdout, stderr } =
-        joined.map_err(|e| match init.ended_within(Duration::from_millis(200)) {
-            false => failed(format!("{}: {}", deployed.spec.name, chain(&e))),
-            true => not_running(&deployed.spec.name),
-        })?;
+    let joined = joined.map_err(|e| match init.ended_within(Duration::from_millis(200)) {
+        false => failed(format!("{}: {}", deployed.spec.name, chain(&e))),
+        true => not_running(&deployed.spec.name),
+    })?;
+    see_through(joined, stdin, &deployed.spec.name, (end, limit))
+}
+
+/// What a helper is asked: a line of JSON, then the command's stdin.
+pub(super) fn question<T: DeserializeOwned>() -> Result<(T, Vec<u8>)> {
+    let mut input = io::stdin().lock();
+    let mut line = Vec::new();
+    input.read_until(b'\n', &mut line)?;
+    let question = serde_json::from_slice(&line).map_err(|e| failed(e.to_string()))?;
+    let mut stdin = Vec::new();
+    input.read_to_end(&mut stdin)?;
+    Ok((question, stdin))
+}
+
+/// Feeds and drains a command until it ends; one that has not by `end`, after `limit`, is killed.
+pub(super) fn see_through(
+    joined: Joined,
+    bytes: Vec<u8>,
+    guest: &str,
+    (end, limit): (Instant, Duration),
+) -> Result<(i32, Vec<u8>, Vec<u8>)> {
+    let Joined { pid, stdin, stdout, stderr } = joined;
     let command = Held::open(pid.as_raw())?;
-    let pumped = pump(&command, (in_writer, stdin), stdout, stderr, end)?;
+    let pumped = pump(&command, (stdin, bytes), stdout, stderr, end)?;
     let Some(pumped) = pumped else {
         // Its process group, which it leads: not yet waited for, its number is nobody else's.
         let _ = killpg(pid, Signal::SIGKILL);
         command.signal(Signal::SIGKILL)?;
         let limit = limit.as_secs();
         return Err(failed(format!(
-            "{}: the command was killed, it took longer than {limit} s: start long work in the background",
-            deployed.spec.name
+            "{guest}: the command was killed, it took longer than {limit} s: start long work in the background"
         )));
     };
     let code = match waitpid(pid, None).map_err(io::Error::from)? {
@@ -158,11 +179,11 @@ fn execute(dir: &GuestDir, limit: Duration) -> Result<(i32, Vec<u8>, Vec<u8>)> {
 }
 
 /// A process that has joined the guest and become the command.
-struct Joined {
-    pid: Pid,
-    stdin: PipeWriter,
-    stdout: PipeReader,
-    stderr: PipeReader,
+pub(super) struct Joined {
+    pub(super) pid: Pid,
+    pub(super) stdin: PipeWriter,
+    pub(super) stdout: PipeReader,
+    pub(super) stderr: PipeReader,
 }
 
 fn join(
@@ -297,10 +318,10 @@ impl Drain {
     }
 }
 
-fn failed(message: String) -> NfioError {
+pub(super) fn failed(message: String) -> NfioError {
     HypervisorError::CommandExecution(message).into()
 }
 
-fn not_running(name: &str) -> NfioError {
+pub(super) fn not_running(name: &str) -> NfioError {
     HypervisorError::NotRunning(format!("{name} does not run: start it first")).into()
 }

@@ -4,6 +4,7 @@
 //! | | stdin | stdout |
 //! |---|---|---|
 //! | `oci run DIR` | [`Prepared`] as JSON | one line: [`Started`] or [`Failed`] |
+//! | `oci join SECONDS` | who is joined and argv as a line of JSON, then the command's stdin | as `exec` |
 //! | `oci exec DIR SECONDS` | argv as a line of JSON, then the command's stdin | a line: [`Executed`] or [`Failed`], then the command's stdout and stderr |
 
 use serde::{Deserialize, Serialize};
@@ -12,13 +13,16 @@ use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use super::binary::Binary;
 use super::state::GuestDir;
-use super::{exec, monitor};
+use super::{exec, join, monitor};
 use crate::error::{HypervisorError, NfioError, Result};
+#[cfg(feature = "libvirt")]
+use crate::hypervisor::container::process::Identity;
 use crate::hypervisor::{Execution, Output, Prepared};
 
 /// A guest that has been started.
@@ -61,8 +65,11 @@ pub fn helper_main(args: &[OsString]) -> ExitCode {
         [what, dir, limit] if what == "exec" && seconds(limit).is_some() => {
             exec::main(&GuestDir::new(dir), seconds(limit).unwrap_or_default())
         }
+        [what, limit] if what == "join" && seconds(limit).is_some() => {
+            join::main(seconds(limit).unwrap_or_default())
+        }
         _ => {
-            eprintln!("nfio oci is not for people: nfio calls it itself for guests of the driver Oci");
+            eprintln!("nfio oci is not for people: nfio calls it itself for its guests");
             ExitCode::from(2)
         }
     }
@@ -71,7 +78,8 @@ pub fn helper_main(args: &[OsString]) -> ExitCode {
 /// Starts a monitor and waits until its guest runs.
 pub(super) fn run(helper: &Binary, dir: &GuestDir, prepared: &Prepared) -> Result<Started> {
     let input = serde_json::to_vec(prepared).map_err(|e| lost(&e.to_string()))?;
-    let (started, _) = talk(helper, &["run".as_ref(), dir.path().as_ref()], dir, &[&input])?;
+    let (started, _) =
+        talk(helper, &["run".as_ref(), dir.path().as_ref()], &dir.join("helper.log"), &[&input])?;
     Ok(started)
 }
 
@@ -86,7 +94,25 @@ pub(super) fn execute(
     argv.push(b'\n');
     let limit = limit.as_secs().to_string();
     let words = ["exec".as_ref(), dir.path().as_ref(), limit.as_ref()];
-    let (executed, mut rest): (Executed, _) = talk(helper, &words, dir, &[&argv, &execution.stdin])?;
+    output(talk(helper, &words, &dir.join("helper.log"), &[&argv, &execution.stdin])?)
+}
+
+/// Runs a command beside `init`, the first process of a container that another engine runs, for as long as `limit`.
+#[cfg(feature = "libvirt")]
+pub(in crate::hypervisor) fn join(
+    helper: &Binary,
+    init: &Identity,
+    log: &Path,
+    execution: &Execution,
+    limit: Duration,
+) -> Result<Output> {
+    let mut head = serde_json::to_vec(&(init, &execution.argv)).map_err(|e| lost(&e.to_string()))?;
+    head.push(b'\n');
+    let limit = limit.as_secs().to_string();
+    output(talk(helper, &["join".as_ref(), limit.as_ref()], log, &[&head, &execution.stdin])?)
+}
+
+fn output((executed, mut rest): (Executed, Vec<u8>)) -> Result<Output> {
     if rest.len() != executed.stdout + executed.stderr {
         return Err(lost("its answer is cut off"));
     }
@@ -97,15 +123,15 @@ pub(super) fn execute(
 fn talk<T: for<'a> Deserialize<'a>>(
     helper: &Binary,
     words: &[&OsStr],
-    dir: &GuestDir,
+    log: &Path,
     input: &[&[u8]],
 ) -> Result<(T, Vec<u8>)> {
     let complaints = OpenOptions::new()
         .create(true)
         .append(true)
         .mode(0o600)
-        .open(dir.join("helper.log"))
-        .map_err(|e| lost(&format!("{}: {e}", dir.join("helper.log").display())))?;
+        .open(log)
+        .map_err(|e| lost(&format!("{}: {e}", log.display())))?;
     let helper = helper.path().map_err(|e| lost(&e.to_string()))?;
     let mut child = Command::new(&helper)
         .arg0("nfio")
@@ -148,7 +174,7 @@ fn talk<T: for<'a> Deserialize<'a>>(
 }
 
 fn lost(why: &str) -> NfioError {
-    HypervisorError::Connection(format!("the helper process of the driver Oci failed: {why}")).into()
+    HypervisorError::Connection(format!("nfio's helper process failed: {why}")).into()
 }
 
 /// The helper's side: the answer's line, then bytes.

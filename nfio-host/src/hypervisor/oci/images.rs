@@ -1,21 +1,19 @@
 //! Images: a root file system directory, or a tar of one, below the images directory. They are never written;
 //! a tar is unpacked once per content and shared.
 
-use nix::errno::Errno;
 use std::fs::{self, File};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::inside::beneath;
 use super::remove::remove_tree;
 use super::unpack::unpack;
-use crate::error::{HypervisorError, NfioError, Result, VnfConfigurationError};
+use crate::error::Result;
+use crate::hypervisor::image_names::{self, deploy};
 
 /// Where images come from, and where tars are unpacked to.
 #[derive(Debug)]
-pub(super) struct Images {
+pub(in crate::hypervisor) struct Images {
     dir: PathBuf,
     unpacked: PathBuf,
     /// One unpacking at a time: a second guest of the same tar waits for the first one's.
@@ -23,40 +21,20 @@ pub(super) struct Images {
 }
 
 impl Images {
-    pub(super) fn new(dir: PathBuf, unpacked: PathBuf) -> Self {
+    pub(in crate::hypervisor) fn new(dir: PathBuf, unpacked: PathBuf) -> Self {
         Self { dir, unpacked, unpacking: Mutex::new(()) }
     }
 
     /// Judges an image's name without looking at the disk.
-    pub(super) fn check_name(&self, name: &str, absolute_allowed: bool) -> Result<()> {
-        if name.is_empty() {
-            return Err(VnfConfigurationError::ImageNameIsEmpty(
-                "machine/vm.image is empty: write the name of an image into it".into(),
-            )
-            .into());
-        }
-        let path = Path::new(name);
-        if path.is_absolute() && !absolute_allowed {
-            return Err(NfioError::configuration(format!(
-                "machine/vm.image: the absolute path {name} is for root's instances alone; name an image below {}",
-                self.dir.display()
-            )));
-        }
-        // `.` and `/` would be all images, or the whole machine.
-        let nothing = !path.components().any(|c| matches!(c, std::path::Component::Normal(_)));
-        if nothing || name.contains('\0') || path.components().any(|c| c.as_os_str() == "..") {
-            return Err(NfioError::configuration(format!(
-                "machine/vm.image: {name:?} is no name of an image"
-            )));
-        }
-        Ok(())
+    pub(in crate::hypervisor) fn check_name(&self, name: &str, absolute_allowed: bool) -> Result<()> {
+        image_names::judge(&self.dir, name, absolute_allowed)
     }
 
     /// The directory of an image, unpacked where it is a tar.
-    pub(super) fn find(&self, name: &str, absolute_allowed: bool) -> Result<PathBuf> {
+    pub(in crate::hypervisor) fn find(&self, name: &str, absolute_allowed: bool) -> Result<PathBuf> {
         self.check_name(name, absolute_allowed)?;
-        let found = self.open(name)?;
-        let path = fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))?;
+        let tar = format!("{name}.tar");
+        let path = image_names::find(&self.dir, &[name, &tar], &format!("a directory, or {tar}"))?;
         let meta = fs::metadata(&path)?;
         if meta.is_dir() {
             return Ok(path);
@@ -65,36 +43,6 @@ impl Images {
             return Err(deploy(format!("the image {} is neither a directory nor a tar", path.display())));
         }
         self.unpacked(name, &path)
-    }
-
-    fn open(&self, name: &str) -> Result<OwnedFd> {
-        let tar = format!("{name}.tar");
-        for candidate in [name, &tar] {
-            let opened = if Path::new(candidate).is_absolute() {
-                // A fifo must not hold the verb up.
-                let mut options = File::options();
-                let opened = options.read(true).custom_flags(libc::O_NONBLOCK).open(candidate);
-                opened.map(OwnedFd::from).map_err(|e| errno(&e))
-            } else {
-                beneath(&self.dir, Path::new(candidate))
-            };
-            match opened {
-                Ok(fd) => return Ok(fd),
-                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-                Err(Errno::EXDEV) => {
-                    let dir = self.dir.display();
-                    return Err(deploy(format!(
-                        "the image {name} leads out of {dir}: put the image itself (not a link) below it"
-                    )));
-                }
-                Err(e) => return Err(deploy(format!("the image {candidate} cannot be opened: {e}"))),
-            }
-        }
-        let place =
-            if Path::new(name).is_absolute() { String::new() } else { format!(" in {}", self.dir.display()) };
-        Err(deploy(format!(
-            "there is no image {name} (a directory, or {tar}){place}: put one there, or correct machine/vm.image"
-        )))
     }
 
     fn unpacked(&self, name: &str, tar: &Path) -> Result<PathBuf> {
@@ -124,14 +72,6 @@ impl Images {
         })?;
         Ok(ready)
     }
-}
-
-fn errno(e: &std::io::Error) -> Errno {
-    Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))
-}
-
-fn deploy(message: String) -> NfioError {
-    HypervisorError::Deploy(message).into()
 }
 
 #[cfg(test)]

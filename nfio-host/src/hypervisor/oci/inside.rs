@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A directory that is `/` for every path given to it.
 #[derive(Debug)]
-pub(super) struct Inside(OwnedFd);
+pub(in crate::hypervisor) struct Inside(OwnedFd);
 
 impl Inside {
-    pub(super) fn open(root: &Path) -> io::Result<Self> {
+    pub(in crate::hypervisor) fn open(root: &Path) -> io::Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         Ok(Self(open(root, flags, Mode::empty())?))
     }
@@ -63,7 +63,7 @@ impl Inside {
     }
 
     /// Writes a whole file, or leaves everything as it was.
-    pub(super) fn write(&self, path: &Path, mode: u32, data: &[u8]) -> io::Result<()> {
+    pub(in crate::hypervisor) fn write(&self, path: &Path, mode: u32, data: &[u8]) -> io::Result<()> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let (dir, name) = self.parent(path)?;
         if is_dir(dir.as_fd(), name) {
@@ -99,7 +99,7 @@ impl Inside {
         Ok(Some(text))
     }
 
-    pub(super) fn exists(&self, path: &Path) -> bool {
+    pub(in crate::hypervisor) fn exists(&self, path: &Path) -> bool {
         self.at(path, OFlag::O_PATH).is_ok()
     }
 }
@@ -110,7 +110,7 @@ fn is_dir(dir: BorrowedFd<'_>, name: &OsStr) -> bool {
 }
 
 /// Opens what `name` names below `dir`, refusing names and links that lead out of it.
-pub(super) fn beneath(dir: &Path, name: &Path) -> nix::Result<OwnedFd> {
+pub(in crate::hypervisor) fn beneath(dir: &Path, name: &Path) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let dir = nix::fcntl::openat(AT_FDCWD, dir, flags, Mode::empty())?;
     let how = OpenHow::new()

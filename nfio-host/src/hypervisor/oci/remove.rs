@@ -15,7 +15,7 @@ use std::path::Path;
 const DEPTH: usize = 32;
 
 /// Removes a tree; one that is not there is no error. No link is followed.
-pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
+pub(in crate::hypervisor) fn remove_tree(path: &Path) -> io::Result<()> {
     match unlinkat(AT_FDCWD, path, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
         Err(Errno::EISDIR) => {}

@@ -134,7 +134,7 @@ pub(super) fn config(
 }
 
 /// The guest's host name.
-pub(super) fn hostname(spec: &GuestSpec) -> &str {
+pub(in crate::hypervisor) fn hostname(spec: &GuestSpec) -> &str {
     spec.boot.hostname.as_deref().unwrap_or(&spec.labels.instance)
 }
 
@@ -169,7 +169,7 @@ pub(super) fn oom_score() -> io::Result<i32> {
 
 /// The user's home, as the image's /etc/passwd tells it. Asked here and not left to libcontainer: it would ask
 /// the C library, inside the guest, and that loads what the guest's nsswitch.conf names into a process of ours.
-fn home(inside: &Inside, uid: u32) -> String {
+pub(in crate::hypervisor) fn home(inside: &Inside, uid: u32) -> String {
     let passwd = inside.read(Path::new("/etc/passwd"), 1 << 20).ok().flatten().unwrap_or_default();
     let uid = uid.to_string();
     let home = passwd.lines().find_map(|line| {
@@ -180,7 +180,8 @@ fn home(inside: &Inside, uid: u32) -> String {
     home.filter(|home| home.starts_with('/') && !home.contains('\0')).unwrap_or(fallback).into()
 }
 
-fn env(spec: &GuestSpec, prepared: &Prepared, home: &str) -> Result<Vec<String>> {
+/// The environment of the guest's first process.
+pub(in crate::hypervisor) fn env(spec: &GuestSpec, prepared: &Prepared, home: &str) -> Result<Vec<String>> {
     let mut env = BTreeMap::from([("PATH", PATH), ("HOSTNAME", hostname(spec)), ("HOME", home)]);
     env.extend(spec.boot.env.iter().map(|(key, value)| (key.as_str(), value.as_str())));
     for (key, value) in &prepared.env {
@@ -195,7 +196,11 @@ fn env(spec: &GuestSpec, prepared: &Prepared, home: &str) -> Result<Vec<String>>
 }
 
 /// What the guest runs: boot.conf, else the type, else the image's own word, else its init.
-fn arguments(spec: &GuestSpec, prepared: &Prepared, inside: &Inside) -> Result<Vec<String>> {
+pub(in crate::hypervisor) fn arguments(
+    spec: &GuestSpec,
+    prepared: &Prepared,
+    inside: &Inside,
+) -> Result<Vec<String>> {
     let mut words = spec.boot.entrypoint.clone().unwrap_or_default();
     if let Some(own) = spec.boot.command.as_ref().or(prepared.command.as_ref()) {
         command(own, "the type's command")?;

@@ -11,11 +11,11 @@ use crate::hypervisor::{Guest, GuestSpec, PutFile};
 
 /// Where they are kept.
 #[derive(Debug)]
-pub(super) struct BootFiles(PathBuf);
+pub(in crate::hypervisor) struct BootFiles(PathBuf);
 
 impl BootFiles {
     /// Keeps them in this directory, which is made where it is missing.
-    pub(super) fn new(directory: &Path) -> io::Result<Self> {
+    pub(in crate::hypervisor) fn new(directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         Ok(Self(directory.to_owned()))
     }
@@ -25,7 +25,7 @@ impl BootFiles {
     }
 
     /// Keeps a guest's files.
-    pub(super) fn keep(&self, spec: &GuestSpec) -> Result<()> {
+    pub(in crate::hypervisor) fn keep(&self, spec: &GuestSpec) -> Result<()> {
         if spec.files.is_empty() {
             return Ok(());
         }
@@ -34,7 +34,7 @@ impl BootFiles {
     }
 
     /// A guest's files; none where none were kept.
-    pub(super) fn of(&self, guest: &Guest) -> Result<Vec<PutFile>> {
+    pub(in crate::hypervisor) fn of(&self, guest: &Guest) -> Result<Vec<PutFile>> {
         match fs::read(self.path(&guest.labels.id)) {
             Ok(text) => Ok(serde_json::from_slice(&text).map_err(io::Error::other)?),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
@@ -43,7 +43,7 @@ impl BootFiles {
     }
 
     /// The guest is gone.
-    pub(super) fn remove(&self, id: &str) -> io::Result<()> {
+    pub(in crate::hypervisor) fn remove(&self, id: &str) -> io::Result<()> {
         match fs::remove_file(self.path(id)) {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
             _ => Ok(()),
