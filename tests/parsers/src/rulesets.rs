@@ -47,8 +47,8 @@ pub(crate) fn nat(data: &[u8]) {
     else {
         return;
     };
-    let ours = given.trim_start().starts_with("table inet nfio_nat { chain prerouting");
-    if ours && !text.contains("nfio_nat") {
+    let mut words = text.lines().filter_map(|line| line.split('#').next()?.split_whitespace().next());
+    if matches!(words.next(), Some("masquerade" | "forward")) {
         // Only words that the parser has understood: no quote but around names, no escape, nothing beyond ASCII.
         let plain = |c: char| c.is_ascii_alphanumeric() || " \n\"{}[]:;,._-!=/".contains(c);
         let odd = given.chars().find(|c| !plain(*c));

@@ -14,7 +14,7 @@ use virt::connect::Connect;
 use virt::domain::{Domain, DomainState, DomainStateReason, DomainStateReasonEnum};
 use virt::domain::{DomainShutoffReason, DomainStateEnum};
 use virt::enumutil::Enum;
-use virt::error::{Error, ErrorNumber};
+use virt::error::{Error, ErrorDomain, ErrorNumber};
 
 use super::{accelerator, failure};
 use crate::error::{HypervisorError, NfioError, Result};
@@ -135,10 +135,13 @@ impl Host {
         Ok(Arc::new(Connection { connect, number: uuid::Uuid::new_v4().to_string() }))
     }
 
-    /// Whether an error means that the connection is gone.
+    /// Whether an error means that the connection is gone. A system call that failed may be libvirt's own, about what a
+    /// tenant has named (a bridge that is not there): only those of its transport count.
     pub(super) fn is_lost(&self, error: &Error) -> bool {
-        let numbers = [ErrorNumber::Rpc, ErrorNumber::NoConnect, ErrorNumber::SystemError];
-        numbers.into_iter().any(|number| failure::is(error, number))
+        let transport = [ErrorDomain::Rpc, ErrorDomain::Remote].map(Enum::Known).contains(&error.domain());
+        failure::is(error, ErrorNumber::Rpc)
+            || failure::is(error, ErrorNumber::NoConnect)
+            || failure::is(error, ErrorNumber::SystemError) && transport
     }
 
     /// The domain of a guest.
