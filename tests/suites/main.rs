@@ -24,6 +24,7 @@ mod ordinary_files;
 mod out_of_tree;
 mod outlives_nfio;
 mod replacement;
+mod semantics;
 mod side_by_side;
 mod squid;
 mod tenants;
