@@ -28,6 +28,7 @@ mod semantics;
 mod side_by_side;
 mod squid;
 mod tenants;
+mod threat_model;
 mod verb_table;
 mod version_skew;
 mod waiting;
