@@ -244,6 +244,7 @@ mod tests {
         for (conf, key) in [
             ("[vm]\nkernel = \"k\"", "[vm]"),
             ("[[interface]]\nbridge = \"br0\"", "bridge"),
+            ("[[interface]]\nnetwork = \"a\\u0000b\"", "network"),
             ("[[interface]]\nname = \"lan\"", "lan"),
             ("[[interface]]\nnetwork = \"host\"", "host"),
             ("[[interface]]\nnetwork = \"container:x\"", "container:x"),
