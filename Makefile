@@ -37,6 +37,7 @@ check:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy -p nfio-host --no-default-features --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+	$(CARGO) fmt --manifest-path tests/fuzz/Cargo.toml --check
 	@cp Cargo.lock examples/rate-limiter/   # so that it is checked with what nfio is built with
 	$(CARGO) fmt --manifest-path examples/rate-limiter/Cargo.toml --check
 	$(CARGO) clippy --manifest-path examples/rate-limiter/Cargo.toml --all-targets --target-dir "$${CARGO_TARGET_DIR:-target}" -- -D warnings

@@ -11,7 +11,7 @@ mod hosts;
 mod instance;
 mod last_error;
 mod lifecycle;
-mod machine;
+pub mod machine;
 mod mend;
 mod observer;
 mod record;
@@ -19,7 +19,7 @@ mod skeleton;
 mod spec;
 mod standard;
 mod unborn;
-mod verb;
+pub mod verb;
 
 use std::collections::HashMap;
 use std::path::Path;

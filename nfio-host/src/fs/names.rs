@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::attributes::{Entry, is};
+use super::modules_dir::is_virtual;
 use super::operations::Caller;
 use super::rules::{self, Mkdir, Rename};
 use super::{Answer, Nfio, errno, ordinary};
@@ -77,8 +78,11 @@ impl Nfio {
         let above = self.path(parent)?;
         rules::may_make_in(&above)?;
         let path = above.join(name);
-        let (source, stat) = self.reach(node, None)?;
         let origin = self.inodes.path(node).unwrap_or_default();
+        if is_virtual(&origin) {
+            return Err(Errno::EPERM);
+        }
+        let (source, stat) = self.reach(node, None)?;
         if self.special_at(&origin, &stat).is_some() || self.special(&path).is_some() {
             return Err(Errno::EPERM);
         }

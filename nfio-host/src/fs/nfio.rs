@@ -267,7 +267,8 @@ impl Nfio {
         let _paths = self.paths_stay();
         let path = self.inodes.path(node).unwrap_or_default();
         if is_virtual(&path) {
-            return Err(Errno::EPERM);
+            // As to an open for writing.
+            return Err(if change.size.is_some() { Errno::EACCES } else { Errno::EPERM });
         }
         let (reached, stat) = self.reach(node, handle)?;
         let special = self.special_at(&path, &stat);

@@ -4,7 +4,7 @@ use virt::enumutil::Enum;
 use virt::error::{Error, ErrorDomain, ErrorNumber};
 
 use super::host::Host;
-use crate::error::{HypervisorError, NfioError};
+use crate::error::{HypervisorError, NfioError, one_line};
 
 /// Whether an error has this number.
 pub(super) fn is(error: &Error, number: ErrorNumber) -> bool {
@@ -34,7 +34,7 @@ pub(super) fn is_lost(error: &Error) -> bool {
 
 /// The error of an operation of `class` on the guest called `guest`.
 pub(super) fn of(error: &Error, class: fn(String) -> HypervisorError, guest: &str, host: &Host) -> NfioError {
-    let message = error.message().trim();
+    let message = &one_line(error.message());
     match () {
         () if is_gone(error) => not_found(guest),
         () if is_lost(error) => host.unreachable(message),
