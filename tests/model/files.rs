@@ -24,6 +24,8 @@ pub(crate) enum Kind {
 pub(crate) struct Node {
     pub(crate) kind: Kind,
     pub(crate) mode: u32,
+    /// The value of its extended attribute.
+    pub(crate) label: Option<&'static str>,
 }
 
 /// The tree. Nodes are never taken out: a sequence is short.
@@ -59,7 +61,7 @@ impl Spot {
 impl Files {
     /// An empty tree.
     pub(crate) fn new() -> Self {
-        Self { nodes: vec![Node { kind: Kind::Directory(BTreeMap::new()), mode: 0o755 }] }
+        Self { nodes: vec![Node { kind: Kind::Directory(BTreeMap::new()), mode: 0o755, label: None }] }
     }
 
     pub(crate) fn node(&self, id: Id) -> &Node {
@@ -143,7 +145,7 @@ impl Files {
 
     /// Puts a new node under a name.
     pub(crate) fn make(&mut self, parent: Id, name: &str, kind: Kind, mode: u32) -> Id {
-        self.nodes.push(Node { kind, mode });
+        self.nodes.push(Node { kind, mode, label: None });
         let id = self.nodes.len() - 1;
         self.put(parent, name, id);
         id

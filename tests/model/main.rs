@@ -26,6 +26,7 @@ mod regressions;
 mod run;
 mod skeleton;
 mod system;
+mod xattr;
 
 use fault::Fault;
 use ground::Kind;

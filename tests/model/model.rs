@@ -9,6 +9,7 @@ use crate::operation::{BARE, GUARD, Operation};
 use crate::outcome::{Expected, Outcome, Pattern, Shape};
 use crate::skeleton::{MODULE_FILES, directories, files, special};
 
+mod kept;
 mod names;
 mod special_files;
 mod verbs;
@@ -43,6 +44,10 @@ pub(crate) struct Model {
     files: Files,
     loaded: BTreeSet<&'static str>,
     instances: BTreeMap<At, Instance>,
+    /// The directories of types that are not shown.
+    hidden: BTreeMap<&'static str, Id>,
+    /// The file that is kept open.
+    kept: Option<Id>,
 }
 
 /// What a path names.
@@ -78,7 +83,14 @@ impl Model {
             files.make_directory(0, name, 0o755);
         }
         files.make_directory(0, "modules", 0o555);
-        let mut model = Self { nature, files, loaded: BTreeSet::new(), instances: BTreeMap::new() };
+        let mut model = Self {
+            nature,
+            files,
+            loaded: BTreeSet::new(),
+            instances: BTreeMap::new(),
+            hidden: BTreeMap::new(),
+            kept: None,
+        };
         for ty in [GUARD, BARE] {
             model.plugin(ty, true);
         }
@@ -92,6 +104,15 @@ impl Model {
             Operation::Rmdir(path) => Expected::done(self.rmdir(path)),
             Operation::Unlink(path) => Expected::done(self.unlink(path)),
             Operation::Rename(from, to) => Expected::done(self.rename(from, to)),
+            Operation::RenameFree(from, to) => Expected::done(self.rename_free(from, to)),
+            Operation::Exchange(from, to) => Expected::done(self.exchange(from, to)),
+            Operation::Truncate(path, size) => Expected::done(self.truncate(path, size)),
+            Operation::Label(path, text) => Expected::done(self.label(path, text)),
+            Operation::Keep(path) => Expected::done(self.keep(path)),
+            Operation::WriteKept(text) => Expected::Exactly(match self.write_kept(text) {
+                Ok(count) => Outcome::Count(count),
+                Err(errno) => Outcome::Failed(errno),
+            }),
             Operation::Link(from, to) => Expected::done(self.link(from, to)),
             Operation::Symlink(target, path) => Expected::done(self.symlink(target, path)),
             Operation::Chmod(path, mode) => Expected::done(self.chmod(path, mode)),
@@ -100,7 +121,11 @@ impl Model {
                 Expected::Exactly(count.map_or_else(Outcome::Failed, Outcome::Count))
             }
             Operation::Run(instance, script) => self.run(instance, script),
-            Operation::Read(_) | Operation::List(_) | Operation::Stat(_) => self.look(operation),
+            Operation::Read(_)
+            | Operation::ReadLabel(_)
+            | Operation::ReadKept
+            | Operation::List(_)
+            | Operation::Stat(_) => self.look(operation),
             Operation::End(instance) => {
                 let at = self.named(instance);
                 if let Some(guest) = at.and_then(|at| self.instances.get_mut(&at)?.guest.as_mut()) {
@@ -124,6 +149,8 @@ impl Model {
     pub(crate) fn look(&self, operation: &Operation) -> Expected {
         let outcome = match *operation {
             Operation::Read(path) => self.read(path),
+            Operation::ReadKept => self.read_kept(),
+            Operation::ReadLabel(path) => self.read_label(path),
             Operation::List(path) => self.list(path).map(|names| Expected::Exactly(Outcome::Names(names))),
             Operation::Stat(path) => self.stat(path).map(|shape| Expected::Exactly(Outcome::Stat(shape))),
             _ => panic!("{operation:?} changes something"),
@@ -179,8 +206,12 @@ impl Model {
     fn plugin(&mut self, ty: &'static str, there: bool) {
         if there && self.loaded.insert(ty) {
             let types = self.files.at(&["nf-types"]).expect("nf-types");
-            if self.files.at(&["nf-types", ty]).is_none() {
-                self.files.make_directory(types, ty, 0o755);
+            match self.hidden.remove(ty) {
+                Some(id) => self.files.put(types, ty, id),
+                None if self.files.at(&["nf-types", ty]).is_none() => {
+                    self.files.make_directory(types, ty, 0o755);
+                }
+                None => {}
             }
             self.learn(ty);
         } else if !there {
@@ -206,7 +237,7 @@ impl Model {
         for ty in [GUARD, BARE] {
             let empty = self.files.at(&["nf-types", ty]).is_some_and(|id| self.files.is_empty(id));
             if empty && !self.loaded.contains(ty) {
-                self.files.take(types, ty);
+                self.hidden.extend(self.files.take(types, ty).map(|id| (ty, id)));
             }
         }
     }
@@ -238,6 +269,7 @@ impl Model {
     }
 
     fn remount(&mut self) {
+        self.kept = None;
         for instance in self.instances.values_mut() {
             instance.last_verb = None;
         }

@@ -16,11 +16,25 @@ pub(crate) enum Operation {
     Rmdir(&'static str),
     Unlink(&'static str),
     Rename(&'static str, &'static str),
+    /// As renameat2 with RENAME_NOREPLACE.
+    RenameFree(&'static str, &'static str),
+    /// As renameat2 with RENAME_EXCHANGE.
+    Exchange(&'static str, &'static str),
     /// A hard link: old name, new name.
     Link(&'static str, &'static str),
     /// A symbolic link: target, name.
     Symlink(&'static str, &'static str),
     Chmod(&'static str, u32),
+    Truncate(&'static str, u64),
+    /// Sets an extended attribute, always the same one.
+    Label(&'static str, &'static str),
+    ReadLabel(&'static str),
+    /// Opens a file to read and write, and keeps it open in place of the last one that was.
+    Keep(&'static str),
+    /// Reads the file that is kept open, from its beginning.
+    ReadKept,
+    /// Writes a text at the beginning of the file that is kept open.
+    WriteKept(&'static str),
     /// One write(2) of a text.
     Put(&'static str, &'static str, How),
     /// A script to an instance's `command`, read from the same open file.
@@ -121,8 +135,11 @@ const TARGETS: [&str; 5] = ["note", "../note", "config/nf_conf", "nowhere", "dir
 const INSTANCES: [&str; 2] = ["nf-types/firewall/a", "nf-types/firewall/b"];
 const BARES: [&str; 1] = ["nf-types/random/r"];
 /// What no instance can be.
-const OUTSIDE: [&str; 11] = [
+const OUTSIDE: [&str; 14] = [
     "new",
+    ".nfio",
+    "nf-types/firewall/.aside-1",
+    "nf-types/firewall/new",
     "nf-types",
     "nf-types/nat",
     "nf-types/nat/a",
@@ -170,6 +187,12 @@ fn directory() -> impl Strategy<Value = &'static str> {
 
 fn any_path() -> impl Strategy<Value = &'static str> {
     prop_oneof![4 => file(), 3 => directory(), 4 => select(&SPECIALS[..]), 2 => select(&SETTING[..]), 1 => select(&LINKED[..])]
+}
+
+/// What may be kept open: what a verb's open file reads is told elsewhere.
+fn kept() -> impl Strategy<Value = &'static str> {
+    let path = prop_oneof![3 => file(), 1 => any_path()];
+    path.prop_filter("no verb", |path| !path.ends_with("/action") && !path.ends_with("/command"))
 }
 
 /// What is written where, mostly something that has a meaning there.
@@ -235,8 +258,8 @@ pub(crate) fn operations(choice: Choice) -> impl Strategy<Value = Vec<Operation>
 /// One operation.
 fn operation(choice: Choice) -> impl Strategy<Value = Operation> {
     use Operation::{
-        Chmod, End, Kill, Link, List, Mkdir, Plugin, Put, Read, Remount, Rename, Rmdir, Run, Stat, Symlink,
-        Unlink,
+        Chmod, End, Exchange, Keep, Kill, Label, Link, List, Mkdir, Plugin, Put, Read, ReadKept, ReadLabel,
+        Remount, Rename, RenameFree, Rmdir, Run, Stat, Symlink, Truncate, Unlink, WriteKept,
     };
     let how = || prop_oneof![6 => Just(How::Truncate), 1 => Just(How::Append), 1 => Just(How::Nonblock)];
     prop_oneof![
@@ -245,7 +268,17 @@ fn operation(choice: Choice) -> impl Strategy<Value = Operation> {
         40 => any_path().prop_map(Unlink),
         60 => prop_oneof![4 => (any_path(), any_path()), 1 => (instance(), instance())]
             .prop_map(|(from, to)| Rename(from, to)),
+        15 => prop_oneof![4 => (any_path(), any_path()), 1 => (instance(), instance())]
+            .prop_map(|(from, to)| RenameFree(from, to)),
+        20 => prop_oneof![4 => (any_path(), any_path()), 1 => (instance(), instance())]
+            .prop_map(|(from, to)| Exchange(from, to)),
         25 => (any_path(), any_path()).prop_map(|(from, to)| Link(from, to)),
+        15 => (any_path(), select(vec![0, 3, 5000])).prop_map(|(path, size)| Truncate(path, size)),
+        15 => (any_path(), select(vec!["one", "two"])).prop_map(|(path, text)| Label(path, text)),
+        15 => any_path().prop_map(ReadLabel),
+        40 => kept().prop_map(Keep),
+        40 => Just(ReadKept),
+        20 => select(vec!["w", "words\n"]).prop_map(WriteKept),
         15 => (select(&TARGETS[..]), prop_oneof![3 => select(&LINKED[..]), 1 => any_path()])
             .prop_map(|(target, path)| Symlink(target, path)),
         20 => (prop_oneof![3 => file(), 1 => select(&SPECIALS[..])], select(vec![0o600, 0o644, 0o755]))

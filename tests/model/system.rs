@@ -1,9 +1,10 @@
 //! Operations on a mount, by system calls as tools make them.
 
 use nix::errno::Errno;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use crate::life::State;
 use crate::model::{At, Model};
 use crate::operation::{How, Operation};
 use crate::outcome::{Outcome, Shape};
+use crate::xattr;
 
 /// Between two looks at what comes by itself.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -22,6 +24,8 @@ pub(crate) struct System {
     mountpoint: PathBuf,
     /// How long what comes by itself may take: a plugin that is found, a guest that is started again.
     patience: Duration,
+    /// The file that is kept open.
+    kept: Option<File>,
 }
 
 fn failed(error: &io::Error) -> Outcome {
@@ -41,7 +45,7 @@ impl System {
             Kind::Paper(Some(_)) => Duration::from_secs(3),
             _ => Duration::from_secs(60),
         };
-        Self { ground, mountpoint, patience }
+        Self { ground, mountpoint, patience, kept: None }
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -55,6 +59,18 @@ impl System {
             Operation::Rmdir(path) => done(fs::remove_dir(self.path(path))),
             Operation::Unlink(path) => done(fs::remove_file(self.path(path))),
             Operation::Rename(from, to) => done(fs::rename(self.path(from), self.path(to))),
+            Operation::RenameFree(from, to) => self.rename_as(from, to, RenameFlags::RENAME_NOREPLACE),
+            Operation::Exchange(from, to) => self.rename_as(from, to, RenameFlags::RENAME_EXCHANGE),
+            Operation::Truncate(path, size) => {
+                done(nix::unistd::truncate(&self.path(path), size.cast_signed()).map_err(io::Error::from))
+            }
+            Operation::Label(path, text) => done(xattr::set(&self.path(path), text)),
+            Operation::ReadLabel(path) => {
+                xattr::get(&self.path(path)).map_or_else(|e| failed(&e), Outcome::Text)
+            }
+            Operation::Keep(path) => self.keep(&self.path(path)),
+            Operation::ReadKept => self.read_kept(),
+            Operation::WriteKept(text) => self.write_kept(text),
             Operation::Link(from, to) => done(fs::hard_link(self.path(from), self.path(to))),
             Operation::Symlink(target, path) => done(symlink(target, self.path(path))),
             Operation::Chmod(path, mode) => {
@@ -80,14 +96,44 @@ impl System {
                 Outcome::Done
             }
             Operation::Remount => {
+                self.kept = None;
                 self.ground.umount();
                 self.mount(model)
             }
             Operation::Kill => {
+                self.kept = None;
                 self.ground.kill();
                 self.mount(model)
             }
         }
+    }
+
+    fn rename_as(&self, from: &str, to: &str, flags: RenameFlags) -> Outcome {
+        let renamed = renameat2(AT_FDCWD, &self.path(from), AT_FDCWD, &self.path(to), flags);
+        done(renamed.map_err(io::Error::from))
+    }
+
+    fn keep(&mut self, path: &Path) -> Outcome {
+        self.kept = None;
+        match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => {
+                self.kept = Some(file);
+                Outcome::Done
+            }
+            Err(e) => failed(&e),
+        }
+    }
+
+    fn read_kept(&self) -> Outcome {
+        let Some(mut file) = self.kept.as_ref() else { return Outcome::Failed(Errno::EBADF) };
+        let mut text = String::new();
+        let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_string(&mut text));
+        read.map_or_else(|e| failed(&e), |_| Outcome::Text(text))
+    }
+
+    fn write_kept(&self, text: &str) -> Outcome {
+        let Some(file) = self.kept.as_ref() else { return Outcome::Failed(Errno::EBADF) };
+        file.write_at(text.as_bytes(), 0).map_or_else(|e| failed(&e), Outcome::Count)
     }
 
     fn put(&self, path: &str, text: &str, how: How) -> Outcome {

@@ -148,6 +148,9 @@ impl Model {
             Place::Within(..) => {
                 Self::may_make(&to)?;
                 self.may_move(id, &from, &to)?;
+                if to.node.is_some_and(|over| self.files.is_directory(over) && !self.files.is_empty(over)) {
+                    return Err(Errno::ENOTEMPTY);
+                }
             }
             _ => return Err(Errno::EPERM),
         }
@@ -189,10 +192,39 @@ impl Model {
         if self.holds_special(id, from) || self.holds_special(id, to) {
             return Err(Errno::EPERM);
         }
-        if to.node.is_some_and(|over| self.files.is_directory(over) && !self.files.is_empty(over)) {
-            return Err(Errno::ENOTEMPTY);
-        }
         Ok(())
+    }
+
+    pub(super) fn rename_free(&mut self, from: &str, to: &str) -> Answer<()> {
+        let target = self.files.walk(to, false);
+        self.files.walk(from, false).and_then(|spot| target.clone().and(spot.existing()))?;
+        if target?.node.is_some() { Err(Errno::EEXIST) } else { self.rename(from, to) }
+    }
+
+    pub(super) fn exchange(&mut self, from: &str, to: &str) -> Answer<()> {
+        let (from, to) = (self.files.walk(from, false)?, self.files.walk(to, false)?);
+        let (id, over) = (from.existing()?, to.existing()?);
+        if to.above.contains(&id) || from.above.contains(&over) {
+            return Err(Errno::EINVAL);
+        }
+        if id == over {
+            return Ok(());
+        }
+        match (place(&from.names), place(&to.names)) {
+            // Their guests and records would change places too.
+            (Place::Instance(ty, name), Place::Instance(other, _)) if ty == other => {
+                Err(if self.is_deployed(ty, name) { Errno::EBUSY } else { Errno::EINVAL })
+            }
+            (Place::Within(..), Place::Within(..)) => {
+                Self::may_make(&to)?;
+                self.may_move(id, &from, &to)?;
+                self.may_move(over, &to, &from)?;
+                self.files.put(from.parent(), from.name(), over);
+                self.files.put(to.parent(), to.name(), id);
+                Ok(())
+            }
+            _ => Err(Errno::EPERM),
+        }
     }
 
     /// Whether a directory holds files that are special, or would be, at a place.
