@@ -20,6 +20,8 @@ pub(crate) trait Ground {
     fn kill(&mut self);
     /// Ends an instance's guest, past nfio.
     fn end(&self, at: &At);
+    /// Starts it, past nfio.
+    fn start(&self, at: &At);
     fn mountpoint(&self) -> PathBuf;
     fn module_root(&self) -> PathBuf;
     /// All that nfio has logged, over all mounts.
@@ -48,8 +50,8 @@ impl Kind {
 
     pub(crate) fn choice(self) -> Choice {
         match self {
-            Self::Paper(_) => Choice { image: "box\n", forget: true },
-            Self::Oci => Choice { image: oci_image(), forget: false },
+            Self::Paper(_) => Choice { image: "box\n", on_paper: true },
+            Self::Oci => Choice { image: oci_image(), on_paper: false },
         }
     }
 }
@@ -117,6 +119,18 @@ impl OnPaper {
         self.directory.path().join(name)
     }
 
+    /// Rewrites what is on a guest's paper.
+    fn rewrite(&self, (ty, name): &At, change: impl FnOnce(&mut serde_json::Value)) {
+        let id = self.place("root/.nfio/instances").join(ty).join(name).join("id");
+        let id = fs::read_to_string(id).expect("the instance's id");
+        let sheet = self.place("guests").join(id.trim());
+        let mut text = serde_json::from_slice(&fs::read(&sheet).expect("the guest")).expect("its paper");
+        change(&mut text);
+        let aside = self.place("rewritten");
+        fs::write(&aside, text.to_string()).expect("the guest");
+        fs::rename(aside, sheet).expect("the guest");
+    }
+
     fn wait(&mut self) {
         if let Some(mut nfio) = self.nfio.take() {
             nfio.wait().expect("the end of nfio");
@@ -152,15 +166,16 @@ impl Ground for OnPaper {
         umount2(&self.mountpoint(), MntFlags::MNT_DETACH).expect("umount of a stale mount");
     }
 
-    fn end(&self, (ty, name): &At) {
-        let id = self.place("root/.nfio/instances").join(ty).join(name).join("id");
-        let id = fs::read_to_string(id).expect("the instance's id");
-        let sheet = self.place("guests").join(id.trim());
-        let text = fs::read_to_string(&sheet).expect("the guest");
-        let ended = ["running", "paused"].iter().fold(text, |text, state| text.replace(state, "exited"));
-        let aside = self.place("ended");
-        fs::write(&aside, ended).expect("the guest");
-        fs::rename(aside, sheet).expect("the guest");
+    fn end(&self, at: &At) {
+        self.rewrite(at, |sheet| sheet["status"] = "exited".into());
+    }
+
+    fn start(&self, at: &At) {
+        self.rewrite(at, |sheet| {
+            sheet["status"] = "running".into();
+            sheet["rules"] = Vec::<u16>::new().into();
+            sheet["runs"] = (sheet["runs"].as_u64().expect("a number") + 1).into();
+        });
     }
 
     fn mountpoint(&self) -> PathBuf {
@@ -217,6 +232,10 @@ impl Ground for OnOci {
 
     fn end(&self, (ty, name): &At) {
         end_guest(&self.0.guest(&self.0.instance(ty, name)));
+    }
+
+    fn start(&self, (ty, name): &At) {
+        unreachable!("no operation starts the guest of {ty}/{name} by hand");
     }
 
     fn mountpoint(&self) -> PathBuf {

@@ -72,7 +72,10 @@ fn find(fault: Fault) {
         let mut operations = run::sequence(kind, seed() + number, SHORT_SEQUENCE);
         // Waiting for what never comes is slow.
         if fault != Fault::GuestsDieWithNfio {
-            operations.retain(|operation| !matches!(operation, Operation::Remount | Operation::Kill));
+            let waits = |operation: &Operation| {
+                matches!(operation, Operation::Remount | Operation::Kill | Operation::StartByHand(_))
+            };
+            operations.retain(|operation| !waits(operation));
         }
         run::run(kind, &operations).err().map(|difference| (number, operations, difference))
     });

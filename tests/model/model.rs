@@ -8,6 +8,7 @@ use crate::life::{Failure, Guest, State};
 use crate::operation::{BARE, GUARD, Operation};
 use crate::outcome::{Expected, Outcome, Pattern, Shape};
 use crate::skeleton::{MODULE_FILES, directories, files, special};
+pub(crate) use kept::Kept;
 
 mod kept;
 mod names;
@@ -47,7 +48,7 @@ pub(crate) struct Model {
     /// The directories of types that are not shown.
     hidden: BTreeMap<&'static str, Id>,
     /// The file that is kept open.
-    kept: Option<Id>,
+    kept: Option<Kept>,
 }
 
 /// What a path names.
@@ -109,6 +110,7 @@ impl Model {
             Operation::Truncate(path, size) => Expected::done(self.truncate(path, size)),
             Operation::Label(path, text) => Expected::done(self.label(path, text)),
             Operation::Keep(path) => Expected::done(self.keep(path)),
+            Operation::KeepReading(path) => Expected::done(self.keep_reading(path)),
             Operation::WriteKept(text) => Expected::Exactly(match self.write_kept(text) {
                 Ok(count) => Outcome::Count(count),
                 Err(errno) => Outcome::Failed(errno),
@@ -131,6 +133,13 @@ impl Model {
                 if let Some(guest) = at.and_then(|at| self.instances.get_mut(&at)?.guest.as_mut()) {
                     guest.state = State::Exited;
                     guest.rules.clear();
+                }
+                Expected::Exactly(Outcome::Done)
+            }
+            Operation::StartByHand(instance) => {
+                let stands = |at: &At| self.guest(at).is_some_and(|guest| guest.state == State::Exited);
+                if let Some(at) = self.named(instance).filter(stands) {
+                    self.take_in(&at);
                 }
                 Expected::Exactly(Outcome::Done)
             }

@@ -31,6 +31,8 @@ pub(crate) enum Operation {
     ReadLabel(&'static str),
     /// Opens a file to read and write, and keeps it open in place of the last one that was.
     Keep(&'static str),
+    /// The same, to read alone: special files and directories too.
+    KeepReading(&'static str),
     /// Reads the file that is kept open, from its beginning.
     ReadKept,
     /// Writes a text at the beginning of the file that is kept open.
@@ -44,6 +46,8 @@ pub(crate) enum Operation {
     Stat(&'static str),
     /// An instance's guest ends by itself.
     End(&'static str),
+    /// Somebody starts an instance's guest past nfio.
+    StartByHand(&'static str),
     /// A type's plugin comes (true) or goes.
     Plugin(&'static str, bool),
     /// umount, and mount again.
@@ -227,8 +231,8 @@ fn act(forget: bool) -> impl Strategy<Value = (&'static str, &'static str)> {
 pub(crate) struct Choice {
     /// What stands in `machine/vm.image` for an image that is there.
     pub(crate) image: &'static str,
-    /// Whether guests may be forgotten: nobody removes those that are real.
-    pub(crate) forget: bool,
+    /// Whether guests are on paper: those that are real nobody removes who were forgotten, or starts by hand.
+    pub(crate) on_paper: bool,
 }
 
 /// The path of an instance's file, as it is drawn.
@@ -258,10 +262,12 @@ pub(crate) fn operations(choice: Choice) -> impl Strategy<Value = Vec<Operation>
 /// One operation.
 fn operation(choice: Choice) -> impl Strategy<Value = Operation> {
     use Operation::{
-        Chmod, End, Exchange, Keep, Kill, Label, Link, List, Mkdir, Plugin, Put, Read, ReadKept, ReadLabel,
-        Remount, Rename, RenameFree, Rmdir, Run, Stat, Symlink, Truncate, Unlink, WriteKept,
+        Chmod, End, Exchange, Keep, KeepReading, Kill, Label, Link, List, Mkdir, Plugin, Put, Read, ReadKept,
+        ReadLabel, Remount, Rename, RenameFree, Rmdir, Run, StartByHand, Stat, Symlink, Truncate, Unlink,
+        WriteKept,
     };
     let how = || prop_oneof![6 => Just(How::Truncate), 1 => Just(How::Append), 1 => Just(How::Nonblock)];
+    let by_hand = if choice.on_paper { StartByHand } else { End };
     prop_oneof![
         100 => prop_oneof![3 => instance(), 1 => directory()].prop_map(Mkdir),
         40 => prop_oneof![1 => instance(), 1 => directory()].prop_map(Rmdir),
@@ -277,19 +283,21 @@ fn operation(choice: Choice) -> impl Strategy<Value = Operation> {
         15 => (any_path(), select(vec!["one", "two"])).prop_map(|(path, text)| Label(path, text)),
         15 => any_path().prop_map(ReadLabel),
         40 => kept().prop_map(Keep),
-        40 => Just(ReadKept),
+        40 => select(&SPECIALS[..]).prop_map(KeepReading),
+        60 => Just(ReadKept),
         20 => select(vec!["w", "words\n"]).prop_map(WriteKept),
         15 => (select(&TARGETS[..]), prop_oneof![3 => select(&LINKED[..]), 1 => any_path()])
             .prop_map(|(target, path)| Symlink(target, path)),
         20 => (prop_oneof![3 => file(), 1 => select(&SPECIALS[..])], select(vec![0o600, 0o644, 0o755]))
             .prop_map(|(path, mode)| Chmod(path, mode)),
         220 => (put(choice.image), how()).prop_map(|((path, text), how)| Put(path, text, how)),
-        220 => (act(choice.forget), how()).prop_map(|((path, text), how)| Put(path, text, how)),
+        220 => (act(choice.on_paper), how()).prop_map(|((path, text), how)| Put(path, text, how)),
         50 => (select(&INSTANCES[..]), select(&SCRIPTS[..])).prop_map(|(at, script)| Run(at, script)),
         120 => prop_oneof![3 => select(&SPECIALS[..]), 1 => any_path()].prop_map(Read),
         40 => directory().prop_map(List),
         40 => any_path().prop_map(Stat),
         15 => select(&INSTANCES[..]).prop_map(End),
+        3 => select(&INSTANCES[..]).prop_map(by_hand),
         6 => (select(vec![GUARD, GUARD, BARE]), any::<bool>()).prop_map(|(ty, there)| Plugin(ty, there)),
         4 => Just(Remount),
         6 => Just(Kill),

@@ -68,7 +68,8 @@ impl System {
             Operation::ReadLabel(path) => {
                 xattr::get(&self.path(path)).map_or_else(|e| failed(&e), Outcome::Text)
             }
-            Operation::Keep(path) => self.keep(&self.path(path)),
+            Operation::Keep(path) => self.keep(&self.path(path), OpenOptions::new().read(true).write(true)),
+            Operation::KeepReading(path) => self.keep(&self.path(path), OpenOptions::new().read(true)),
             Operation::ReadKept => self.read_kept(),
             Operation::WriteKept(text) => self.write_kept(text),
             Operation::Link(from, to) => done(fs::hard_link(self.path(from), self.path(to))),
@@ -90,6 +91,17 @@ impl System {
                     self.ground.end(&at);
                 }
                 Outcome::Done
+            }
+            Operation::StartByHand(instance) => {
+                let stands = |at: &At| model.guest(at).is_some_and(|guest| guest.state == State::Exited);
+                match model.named(instance).filter(stands) {
+                    Some(at) => {
+                        let before = self.ground.log().len();
+                        self.ground.start(&at);
+                        self.await_care(before, &at, "was started by somebody else")
+                    }
+                    None => Outcome::Done,
+                }
             }
             Operation::Plugin(ty, there) => {
                 set_plugin(&self.ground.module_root(), ty, there);
@@ -113,9 +125,9 @@ impl System {
         done(renamed.map_err(io::Error::from))
     }
 
-    fn keep(&mut self, path: &Path) -> Outcome {
+    fn keep(&mut self, path: &Path, options: &OpenOptions) -> Outcome {
         self.kept = None;
-        match OpenOptions::new().read(true).write(true).open(path) {
+        match options.open(path) {
             Ok(file) => {
                 self.kept = Some(file);
                 Outcome::Done
@@ -204,17 +216,27 @@ impl System {
     fn mount(&mut self, model: &Model) -> Outcome {
         let before = self.ground.log().len();
         self.ground.mount();
-        let start = Instant::now();
-        for (ty, name) in model.started_at_mount() {
-            let words = format!("{ty}/{name} is exited and wanted running");
-            while !self.ground.log()[before..].contains(&words) {
-                if start.elapsed() > self.patience {
-                    return Outcome::Failed(Errno::ETIMEDOUT);
-                }
-                std::thread::park_timeout(PAUSE);
+        for at in model.started_at_mount() {
+            match self.await_care(before, &at, "is exited and wanted running") {
+                Outcome::Done => {}
+                late => return late,
             }
-            fs::write(self.path(&format!("nf-types/{ty}/{name}/action")), "#\n").expect("a comment");
         }
+        Outcome::Done
+    }
+
+    /// Waits until nfio has seen to an instance by itself, which it begins with these words behind `before` in its log.
+    fn await_care(&self, before: usize, (ty, name): &At, words: &str) -> Outcome {
+        let start = Instant::now();
+        let words = format!("{ty}/{name} {words}");
+        while !self.ground.log()[before..].contains(&words) {
+            if start.elapsed() > self.patience {
+                return Outcome::Failed(Errno::ETIMEDOUT);
+            }
+            std::thread::park_timeout(PAUSE);
+        }
+        // It has its turn: a comment waits for it.
+        fs::write(self.path(&format!("nf-types/{ty}/{name}/action")), "#\n").expect("a comment");
         Outcome::Done
     }
 

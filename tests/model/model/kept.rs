@@ -1,8 +1,17 @@
 //! What goes beyond names and whole texts: lengths, extended attributes, and a file that is kept open while its names
 //! come and go.
 
-use super::{Answer, Errno, Expected, Id, Kind, Model, Place, place, special};
-use crate::skeleton::is_verb;
+use super::{Answer, At, Errno, Expected, Id, Kind, Model, Place, place, special};
+use crate::skeleton::{Special, is_verb};
+
+/// A file that is open.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    id: Id,
+    /// Its path below its instance, where it is special.
+    special: Option<(String, Special)>,
+    writable: bool,
+}
 
 impl Model {
     pub(super) fn truncate(&mut self, path: &str, size: u64) -> Answer<()> {
@@ -64,23 +73,42 @@ impl Model {
             }
             _ => {}
         }
-        self.kept = Some(id);
+        self.kept = Some(Kept { id, special: None, writable: true });
         Ok(())
     }
 
-    fn kept(&self) -> Answer<Id> {
-        self.kept.ok_or(Errno::EBADF)
+    /// Opens a file below an instance to read.
+    pub(super) fn keep_reading(&mut self, path: &str) -> Answer<()> {
+        self.kept = None;
+        let spot = self.files.walk(path, true)?;
+        let id = spot.existing()?;
+        let Place::Within(ty, _, path) = place(&spot.names) else {
+            panic!("{path} is not within an instance")
+        };
+        let special = special(ty, &path).map(|special| (path, special));
+        self.kept = Some(Kept { id, special, writable: false });
+        Ok(())
     }
 
+    /// A special file answers for the instance that it is in, whatever that is called now; one that is gone, for none.
     pub(super) fn read_kept(&self) -> Answer<Expected> {
-        match &self.files.node(self.kept()?).kind {
+        let kept = self.kept.as_ref().ok_or(Errno::EBADF)?;
+        if let Some((path, special)) = &kept.special {
+            let holds = |at: &&At| {
+                let names = ["nf-types", &at.0, &at.1].into_iter().chain(path.split('/'));
+                self.files.at(&names.collect::<Vec<_>>()) == Some(kept.id)
+            };
+            let at = self.instances.keys().find(holds).ok_or(Errno::ENXIO)?;
+            return self.read_special(at, path, *special);
+        }
+        match &self.files.node(kept.id).kind {
             Kind::File(text) => Ok(Expected::text(text)),
-            _ => Err(Errno::EBADF),
+            _ => Err(Errno::EISDIR),
         }
     }
 
     pub(super) fn write_kept(&mut self, text: &str) -> Answer<usize> {
-        let id = self.kept()?;
+        let id = self.kept.as_ref().filter(|kept| kept.writable).ok_or(Errno::EBADF)?.id;
         if let Kind::File(content) = &mut self.files.node_mut(id).kind {
             let rest = content.get(text.len()..).unwrap_or_default().to_owned();
             *content = text.to_owned() + &rest;

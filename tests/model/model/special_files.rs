@@ -31,7 +31,7 @@ impl Model {
         }
     }
 
-    fn read_special(&self, at: &At, path: &str, special: Special) -> Answer<Expected> {
+    pub(super) fn read_special(&self, at: &At, path: &str, special: Special) -> Answer<Expected> {
         let instance = &self.instances[at];
         if special == Special::Own && !self.loaded.contains(at.0.as_str()) {
             return Err(Errno::ENOPKG);

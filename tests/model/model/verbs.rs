@@ -42,6 +42,20 @@ impl Model {
         self.instance(at).last_error = outcome.err().map(|failure| (failure, "start"));
     }
 
+    /// nfio configures a guest that somebody else has started, or stops it.
+    pub(super) fn take_in(&mut self, at: &At) {
+        let served = self.loaded.contains(at.0.as_str());
+        let outcome =
+            if served { rules(self.setting(at, "config/nf_conf")) } else { Err((724, Errno::ENOPKG)) };
+        self.instance(at).last_error = outcome.as_ref().err().map(|failure| (*failure, "configure"));
+        if let Ok(rules) = outcome {
+            self.change(at, |guest| {
+                guest.state = State::Running;
+                guest.rules = rules;
+            });
+        }
+    }
+
     fn take(&mut self, at: &At, step: Step) -> Result<(), Failure> {
         match step {
             Step::Nothing => Ok(()),
