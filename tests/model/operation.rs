@@ -254,9 +254,19 @@ fn guest(image: &'static str) -> impl Strategy<Value = Vec<Operation>> {
     })
 }
 
+/// New rules for a guest that runs.
+fn reload() -> impl Strategy<Value = Vec<Operation>> {
+    (select(&INSTANCES[..]), select(&RULES[..])).prop_map(|(instance, rules)| {
+        let put = |file: &str, text| Operation::Put(setting_of(instance, file), text, How::Truncate);
+        let read = Operation::Read(setting_of(instance, "stats/rules"));
+        vec![put("config/nf_conf", rules), put("action", "reload\n"), read]
+    })
+}
+
 /// Operations, mostly one.
 pub(crate) fn operations(choice: Choice) -> impl Strategy<Value = Vec<Operation>> {
-    prop_oneof![1 => guest(choice.image), 11 => operation(choice).prop_map(|operation| vec![operation])]
+    let one = operation(choice).prop_map(|operation| vec![operation]);
+    prop_oneof![2 => guest(choice.image), 1 => reload(), 21 => one]
 }
 
 /// One operation.
