@@ -76,7 +76,13 @@ fn find(fault: Fault) {
         // Waiting for what never comes is slow.
         if fault != Fault::GuestsDieWithNfio {
             let waits = |operation: &Operation| {
-                matches!(operation, Operation::Remount | Operation::Kill | Operation::StartByHand(_))
+                matches!(
+                    operation,
+                    Operation::Remount
+                        | Operation::Kill
+                        | Operation::KillDuring(..)
+                        | Operation::StartByHand(_)
+                )
             };
             operations.retain(|operation| !waits(operation));
         }

@@ -151,6 +151,10 @@ impl Model {
                 self.remount();
                 Expected::Exactly(Outcome::Done)
             }
+            Operation::KillDuring(ref during, _) => {
+                self.apply(during);
+                self.apply(&Operation::Kill)
+            }
         }
     }
 

@@ -54,6 +54,8 @@ pub(crate) enum Operation {
     Remount,
     /// kill -9 of nfio, and mount again.
     Kill,
+    /// kill -9 of nfio so many microseconds after an operation on names was begun, and mount again.
+    KillDuring(Box<Operation>, u64),
 }
 
 /// How a file is opened for a write.
@@ -263,10 +265,23 @@ fn reload() -> impl Strategy<Value = Vec<Operation>> {
     })
 }
 
+/// An operation on names that nfio does not survive.
+fn killed() -> impl Strategy<Value = Vec<Operation>> {
+    let on_names = prop_oneof![
+        4 => instance().prop_map(Operation::Mkdir),
+        4 => instance().prop_map(Operation::Rmdir),
+        4 => (instance(), instance()).prop_map(|(from, to)| Operation::Rename(from, to)),
+        1 => (file(), file()).prop_map(|(from, to)| Operation::Rename(from, to)),
+        1 => file().prop_map(Operation::Unlink),
+    ];
+    (on_names, 0..3_000_u64)
+        .prop_map(|(operation, after)| vec![Operation::KillDuring(Box::new(operation), after)])
+}
+
 /// Operations, mostly one.
 pub(crate) fn operations(choice: Choice) -> impl Strategy<Value = Vec<Operation>> {
     let one = operation(choice).prop_map(|operation| vec![operation]);
-    prop_oneof![2 => guest(choice.image), 1 => reload(), 21 => one]
+    prop_oneof![40 => guest(choice.image), 20 => reload(), 3 => killed(), 420 => one]
 }
 
 /// One operation.

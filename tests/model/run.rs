@@ -64,6 +64,7 @@ fn compare(
     let mut model = Model::new(kind.nature());
     for operation in operations {
         *done += 1;
+        let mut before = model.clone();
         let outcome = system.apply(operation, &model);
         let expected = model.apply(operation);
         if !expected.fits(&outcome) {
@@ -73,6 +74,12 @@ fn compare(
         let audit = match operation {
             Operation::Plugin(..) => system.audit_soon(&model),
             Operation::Remount | Operation::Kill => system.audit(&model),
+            // Done as a whole, or not at all.
+            Operation::KillDuring(..) => system.audit(&model).or_else(|what| {
+                before.apply(&Operation::Kill);
+                model = before;
+                system.audit(&model).map_err(|other| format!("{what}; and if it was not done, {other}"))
+            }),
             _ => Ok(()),
         };
         audit.map_err(|what| format!("after {operation:?} {what}"))?;

@@ -6,6 +6,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Barrier;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::ground::{Ground, Kind, set_plugin};
@@ -36,6 +38,16 @@ fn done(outcome: io::Result<()>) -> Outcome {
     outcome.map_or_else(|e| failed(&e), |()| Outcome::Done)
 }
 
+fn on_names(mountpoint: &Path, operation: &Operation) -> io::Result<()> {
+    match *operation {
+        Operation::Mkdir(path) => fs::create_dir(mountpoint.join(path)),
+        Operation::Rmdir(path) => fs::remove_dir(mountpoint.join(path)),
+        Operation::Unlink(path) => fs::remove_file(mountpoint.join(path)),
+        Operation::Rename(from, to) => fs::rename(mountpoint.join(from), mountpoint.join(to)),
+        ref other => unreachable!("{other:?} is not on names"),
+    }
+}
+
 impl System {
     pub(crate) fn new(kind: Kind) -> Self {
         let ground = kind.ground();
@@ -55,10 +67,9 @@ impl System {
     /// Does an operation. `model` is what should be there before it.
     pub(crate) fn apply(&mut self, operation: &Operation, model: &Model) -> Outcome {
         match *operation {
-            Operation::Mkdir(path) => done(fs::create_dir(self.path(path))),
-            Operation::Rmdir(path) => done(fs::remove_dir(self.path(path))),
-            Operation::Unlink(path) => done(fs::remove_file(self.path(path))),
-            Operation::Rename(from, to) => done(fs::rename(self.path(from), self.path(to))),
+            Operation::Mkdir(_) | Operation::Rmdir(_) | Operation::Unlink(_) | Operation::Rename(..) => {
+                done(on_names(&self.mountpoint, operation))
+            }
             Operation::RenameFree(from, to) => self.rename_as(from, to, RenameFlags::RENAME_NOREPLACE),
             Operation::Exchange(from, to) => self.rename_as(from, to, RenameFlags::RENAME_EXCHANGE),
             Operation::Truncate(path, size) => {
@@ -115,6 +126,22 @@ impl System {
             Operation::Kill => {
                 self.kept = None;
                 self.ground.kill();
+                self.mount(model)
+            }
+            Operation::KillDuring(ref during, after) => {
+                self.kept = None;
+                let during = (**during).clone();
+                let (path, begun) = (self.mountpoint.clone(), Barrier::new(2));
+                thread::scope(|scope| {
+                    scope.spawn(|| {
+                        begun.wait();
+                        // Whether it was done, the next mount tells.
+                        let _ = on_names(&path, &during);
+                    });
+                    begun.wait();
+                    thread::park_timeout(Duration::from_micros(after));
+                    self.ground.kill();
+                });
                 self.mount(model)
             }
         }
@@ -233,7 +260,7 @@ impl System {
             if start.elapsed() > self.patience {
                 return Outcome::Failed(Errno::ETIMEDOUT);
             }
-            std::thread::park_timeout(PAUSE);
+            thread::park_timeout(PAUSE);
         }
         // It has its turn: a comment waits for it.
         fs::write(self.path(&format!("nf-types/{ty}/{name}/action")), "#\n").expect("a comment");
@@ -261,7 +288,7 @@ impl System {
         let start = Instant::now();
         loop {
             match self.audit(model) {
-                Err(_) if start.elapsed() < self.patience => std::thread::park_timeout(PAUSE),
+                Err(_) if start.elapsed() < self.patience => thread::park_timeout(PAUSE),
                 outcome => return outcome,
             }
         }
