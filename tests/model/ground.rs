@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
+use crate::draw::Choice;
 use crate::fault::Fault;
 use crate::model::{At, Nature};
-use crate::operation::{BARE, Choice, GUARD};
+use crate::operation::{BARE, GUARD};
 
 /// A mount of its own ROOT that can be ended and made again. The end of the value is the end of all.
 pub(crate) trait Ground {

@@ -140,7 +140,7 @@ impl Settings<'_> {
 /// A value: one line, without white space around it.
 fn line(text: Found<'_>) -> Result<&str, Failure> {
     let text = text.ok_or(WRONG)?.trim();
-    if text.contains('\n') { Err(WRONG) } else { Ok(text) }
+    if text.contains(char::is_control) { Err(WRONG) } else { Ok(text) }
 }
 
 /// The ports that nf_conf drops: one a line.

@@ -1,7 +1,7 @@
 //! The reference model: random sequences of operations on the whole tree, done on a real mount and on a model of it
 //! that knows by the contract alone what must come of each.
 //!
-//! - `operation.rs` has the operations and how they are drawn.
+//! - `operation.rs` has the operations, `draw.rs` how they are drawn.
 //! - `model.rs` is the model: `files.rs` is POSIX, `skeleton.rs` and `life.rs` are sections 3 and 4 written down once
 //!   more. It calls nothing of nfio.
 //! - `system.rs` does operations on a mount; `ground.rs` has the two kinds of mount. `on_paper/` is nfio over guests
@@ -14,6 +14,7 @@
 //! `NFIO_MODEL_OPERATIONS` is how many operations are done on paper (on Oci a fortieth of it), `NFIO_MODEL_SEED` from
 //! which seed on. It runs in the test bed: `sh tests/testbed/enter.sh cargo test -p nfio-tests --offline --test model`.
 
+mod draw;
 #[path = "on_paper/fault.rs"]
 mod fault;
 mod files;

@@ -8,9 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
+use crate::draw::operations;
 use crate::ground::Kind;
 use crate::model::Model;
-use crate::operation::{Operation, operations};
+use crate::operation::Operation;
 use crate::outcome::Outcome;
 use crate::system::System;
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::ground::{Ground, Kind, set_plugin};
 use crate::life::State;
 use crate::model::{At, Model};
-use crate::operation::{How, Operation};
+use crate::operation::{self, How, Operation};
 use crate::outcome::{Outcome, Shape};
 use crate::xattr;
 
@@ -271,7 +271,7 @@ impl System {
     pub(crate) fn audit(&mut self, model: &Model) -> Result<(), String> {
         let paths = model.paths();
         let looks = [String::new()].into_iter().chain(paths).flat_map(|path| {
-            let path: &'static str = path.leak();
+            let path = operation::path(path);
             [Operation::Stat(path), Operation::List(path), Operation::Read(path)]
         });
         for look in looks.filter(|look| *look != Operation::Stat("")) {
