@@ -27,6 +27,7 @@ mod replacement;
 mod side_by_side;
 mod squid;
 mod tenants;
+mod tools;
 mod verb_table;
 mod version_skew;
 mod waiting;

@@ -208,6 +208,14 @@ pub(super) fn private_directory(root: &Root, at: tree::Instance<'_>) -> PathBuf 
     [&root.private(), Path::new("instances"), Path::new(at.ty), Path::new(at.name)].iter().collect()
 }
 
+/// Path of one of the private files of an instance that need not be known otherwise: who lists ten thousand of them
+/// leaves none in memory.
+pub(super) fn private_file(root: &Root, at: tree::Instance<'_>, name: &str) -> Result<PathBuf> {
+    let private = private_directory(root, at);
+    real_directory(&private)?;
+    Ok(private.join(name))
+}
+
 /// Makes the private directory of an instance and answers its UUID; one that has a UUID keeps it.
 pub(super) fn make_private(private: &Path) -> Result<String> {
     real_directory(private)?;

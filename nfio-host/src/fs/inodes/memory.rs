@@ -1,8 +1,8 @@
 //! Memory that the kernel's forgetting has freed goes back to the machine: one `find` over all instances must not set
 //! what nfio takes from then on.
 
-/// Nodes from which on a table is large.
-pub(super) const LARGE: usize = 8192;
+/// Room for so many nodes is worth giving back. What is left pins the pages that it lies in, a few each.
+pub(super) const LARGE: usize = 128;
 
 /// Gives freed memory back.
 pub(super) fn give_back() {

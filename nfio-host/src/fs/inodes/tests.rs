@@ -169,7 +169,7 @@ fn an_inode_of_another_device_is_found_by_a_number_of_our_own() {
 #[test]
 fn a_table_that_the_kernel_has_forgotten_is_small_again_and_knows_what_is_left() {
     let inodes = table();
-    let last = 10 * memory::LARGE as u64;
+    let last = 100 * memory::LARGE as u64;
     for ino in 1000..last {
         inodes.found(ROOT_NODE, name(&ino.to_string()), Some(key(ino)), true);
     }
