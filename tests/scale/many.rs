@@ -17,8 +17,8 @@ const MANY: u64 = 10_000;
 const EACH: u64 = (BOUND - (24 << 10)) * 1024 / MANY;
 /// What the threads of nfio touch with their first requests, in KiB.
 const FIRST: u64 = 2048;
-/// Further listings that are forgotten one after the other.
-const ROUNDS: u64 = 2;
+/// Further listings that are forgotten.
+const ROUNDS: u64 = 1;
 
 /// Makes `count` instances, half of them through the mount and half in ROOT as nfio leaves them, and lists them.
 pub(crate) fn judge(cases: &mut Cases, count: usize) {

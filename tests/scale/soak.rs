@@ -18,9 +18,16 @@ const SAMPLES: u32 = 120;
 const REPLACEMENTS: u32 = 6;
 /// What a replacement may keep of memory, in KiB: code is never unloaded, and has data of its own.
 const REPLACEMENT: u64 = 256;
-/// Within this, descriptors and threads come and go with the work under way; memory is rounded up by the allocator.
-const TOLERANCE: Tolerance =
-    Tolerance { descriptors: 6, threads: 6, anonymous: 1024 + REPLACEMENTS as u64 / 3 * REPLACEMENT };
+/// Below this, in seconds, a soak is short.
+const SHORT: u64 = 120;
+
+/// Within this, descriptors and threads come and go with the work under way, and memory is rounded up by the allocator;
+/// in a short soak the first use of this and that falls into the last third.
+fn tolerance(seconds: u64) -> Tolerance {
+    let first = if seconds < SHORT { 1024 } else { 0 };
+    let replaced = u64::from(REPLACEMENTS) / 3 * REPLACEMENT;
+    Tolerance { descriptors: 6, threads: 6, anonymous: 1024 + first + replaced }
+}
 
 struct Soak {
     mounted: Mounted,
@@ -64,7 +71,7 @@ impl Soak {
         for (name, rounds) in names.iter().zip(&rounds) {
             let rounds = rounds.load(Ordering::SeqCst);
             println!("{name}: {rounds}");
-            assert!(rounds > 1, "{name}: {rounds} in {seconds} s");
+            assert!(rounds > 0, "{name}: none in {seconds} s");
         }
         samples
     }
@@ -100,7 +107,7 @@ pub(crate) fn judge(cases: &mut Cases, seconds: u64) {
         let samples = soak.run(seconds);
         let last = samples.last().expect("samples");
         println!("first {before:?}\nlast  {last:?}");
-        assert_eq!(growth(&samples, TOLERANCE), [""; 0]);
+        assert_eq!(growth(&samples, tolerance(seconds)), [""; 0]);
     });
     cases.case("when the work is done, nothing of it is left", || {
         eventually("descriptors and threads are as before", || {
@@ -111,7 +118,8 @@ pub(crate) fn judge(cases: &mut Cases, seconds: u64) {
     });
     cases.case("a planted leak of descriptors, threads and memory is found", || {
         soak.odd.put("say", "read: leak\n");
-        let grown = growth(&soak.run(seconds.min(6)), TOLERANCE);
+        let seconds = seconds.min(6);
+        let grown = growth(&soak.run(seconds), tolerance(seconds));
         println!("found: {grown:?}");
         assert_eq!(grown.len(), 3, "{grown:?}");
     });
