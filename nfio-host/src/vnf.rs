@@ -117,6 +117,10 @@ impl VnfsOperations {
     }
 
     fn adopt_guest(&self, at: tree::Instance<'_>) -> Result<Option<Status>> {
+        // The undeployed ones are read when they are asked about: there may be many.
+        if Instance::load(&self.root, at)?.record().is_none() {
+            return Ok(None);
+        }
         let instance = self.instance(at)?;
         let Some(record) = instance.record() else { return Ok(None) };
         let mut guest = self.guest(&instance)?;

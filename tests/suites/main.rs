@@ -29,6 +29,7 @@ mod side_by_side;
 mod squid;
 mod tenants;
 mod threat_model;
+mod tools;
 mod verb_table;
 mod version_skew;
 mod waiting;

@@ -21,7 +21,7 @@ impl Model {
             return Err(Errno::EISDIR);
         }
         match place(&spot.names) {
-            Place::Modules => return Err(Errno::EPERM),
+            Place::Modules => return Err(Errno::EACCES),
             // What a special file shows is not for its users to cut.
             Place::Within(ty, _, path) if special(ty, &path).is_some() => {
                 return if is_verb(&path) { Ok(()) } else { Err(Errno::EACCES) };
