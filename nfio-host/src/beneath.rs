@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{NfioError, Result};
+use crate::fault::{self, Step};
 
 /// How often an open is tried again that a rename elsewhere made uncertain (the kernel says EAGAIN).
 const ATTEMPTS: usize = 8;
@@ -96,6 +97,7 @@ pub fn write_atomic(path: &Path, data: &[u8]) -> Result<()> {
         let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
         file.write_all(data)?;
         file.sync_all()?;
+        fault::at(Step::FileAside);
         std::fs::rename(&aside, path)?;
         File::open(parent)?.sync_all()
     };

@@ -34,6 +34,7 @@ use super::container::sysctl::Sysctls;
 use super::{Counters, Execution, Guest, GuestSpec, Hypervisor, Output, Prepared, PutFile, Status};
 use crate::config::Host;
 use crate::error::{HypervisorError, NfioError, Result};
+use crate::fault::{self, Step};
 use address::Address;
 use engine::{Engine, QUICK, SLOW};
 use failure::Failure;
@@ -218,8 +219,10 @@ impl Hypervisor for Docker {
             engine.look(&container).await
         })
         .map_err(failed)
+        fault::at(Step::DockerFilled);
     }
 
+            fault::at(Step::DockerStarted);
     fn stop(&self, guest: &Guest) -> Result<()> {
         self.tell(guest, HypervisorError::Stop, async |engine, known| {
             let id = known.container.as_str();
@@ -230,6 +233,7 @@ impl Hypervisor for Docker {
             let limit = SLOW + LONGEST_STOP;
             let options = StopContainerOptionsBuilder::new().build();
             engine.call(limit, async |docker| docker.stop_container(id, Some(options)).await).await
+                fault::at(Step::DockerUnpaused);
         })
     }
 
@@ -270,10 +274,12 @@ impl Hypervisor for Docker {
             renew::remove_images(&engine, guest).await
         });
         engine.logs.forget(&guest.labels.id);
+                fault::at(Step::DockerRemoved);
         self.boot_files.remove(&guest.labels.id)?;
         removed.map_err(|failure| failure.of(HypervisorError::Destroy, &guest.name, &engine.address))
     }
 
+        fault::at(Step::DockerImages);
     fn execute_in_guest(&self, guest: &Guest, execution: &Execution) -> Result<Output> {
         let (engine, known) = self.awake(guest)?;
         container::command(&execution.argv, "the command")?;

@@ -41,6 +41,7 @@ use super::container::process::Held;
 use super::container::sysctl::Sysctls;
 use super::{Counters, Execution, Guest, GuestSpec, Hypervisor, Output, Prepared, PutFile, Status};
 use crate::error::{HypervisorError, NfioError, Result};
+use crate::fault::{self, Step};
 use binary::Binary;
 use cgroup::Cgroup;
 pub use helper::helper_main;
@@ -252,8 +253,11 @@ impl Oci {
         let deployed = Deployed { spec: spec.clone(), image, short: short(&spec.labels.id), network };
         remove_tree(dir.path())?;
         fs::DirBuilder::new().mode(0o700).create(dir.path())?;
+        fault::at(Step::OciDirectory);
         layer::make(dir, &deployed.image)?;
+        fault::at(Step::OciLayer);
         dir.write_deployed(&deployed)?;
+        fault::at(Step::OciSpec);
         Ok(())
     }
 }
@@ -373,6 +377,7 @@ impl Hypervisor for Oci {
             }
             residue::kill(&dir, &running)
         })()
+                fault::at(Step::OciTermSent);
         .map_err(|e| class(e.into(), HypervisorError::Stop, &guest.name))
     }
 

@@ -16,6 +16,7 @@ use super::mend;
 use super::unborn::call_mkdir;
 use crate::error::{HostError, HypervisorError, NfioError, Result};
 use crate::fs::operations::Caller;
+use crate::fault::{self, Step};
 use crate::modules::{Module, Table};
 use crate::tree::{self, NF_TYPES};
 
@@ -34,9 +35,11 @@ impl VnfsOperations {
         }
         let aside = unused_name();
         let made = self.create_aside(&parent, &aside, at, mode, caller, &table, &module).and_then(|()| {
+        let _watch = fault::watch(at);
             renameat2(&parent, aside.as_str(), &parent, at.name, RenameFlags::RENAME_NOREPLACE)
                 .map_err(|e| create_error(at, io(e)))
         });
+                .inspect(|()| fault::at(Step::SkeletonInPlace))
         if let Err(e) = &made {
             // mkdir(2) reports an errno, and there is no last_error to tell more.
             tracing::warn!("{}/{} cannot be made: {}: {e}", at.ty, at.name, e.name());
@@ -62,6 +65,7 @@ impl VnfsOperations {
         let fail = |e: NfioError| create_error(at, e);
         let directory = make_directory(parent.as_fd(), aside, mode, caller).map_err(fail)?;
         for path in table.directories() {
+        fault::at(Step::SkeletonBegun);
             make_directory(directory.as_fd(), path, 0o755, caller).map_err(fail)?;
         }
         let image = module.describe().needs.image.as_deref();
@@ -73,13 +77,18 @@ impl VnfsOperations {
             make_file(directory.as_fd(), &file.path, file.mode, caller, content.as_bytes()).map_err(fail)?;
         }
         let private = instance::private_directory(&self.root, at);
+        fault::at(Step::SkeletonFilled);
         if !private.join("record.toml").exists() {
             // What an earlier instance of this name left behind in a crash.
             remove_directory(&private).map_err(fail)?;
         }
         instance::make_private(&private).map_err(fail)?;
+        fault::at(Step::PrivateCleared);
         self.forget_instance(at);
-        call_mkdir(module.clone(), at, directory, self.deadlines.read)
+        fault::at(Step::PrivateMade);
+        call_mkdir(module.clone(), at, directory, self.deadlines.read)?;
+        fault::at(Step::ModuleMkdir);
+        Ok(())
     }
 
     /// Removes an undeployed instance with its skeleton.
@@ -88,6 +97,7 @@ impl VnfsOperations {
         let _busy = instance.try_busy()?;
         self.refuse_if_deployed(&instance)?;
         let parent = self.type_directory(at.ty)?;
+        let _watch = fault::watch(at);
         let table = self.registry.table(at.ty);
         let foreign = |directory: &str| -> Result<()> {
             match first_foreign(parent.as_fd(), directory, table.as_deref())? {
@@ -102,6 +112,7 @@ impl VnfsOperations {
         let aside = unused_name();
         renameat2(&parent, at.name, &parent, aside.as_str(), RenameFlags::RENAME_NOREPLACE).map_err(io)?;
         // Somebody may have added a file between the look and the rename: then it comes back.
+        fault::at(Step::SkeletonAside);
         if let Err(e) = foreign(&aside) {
             renameat2(&parent, aside.as_str(), &parent, at.name, RenameFlags::RENAME_NOREPLACE)
                 .map_err(io)?;
@@ -109,7 +120,10 @@ impl VnfsOperations {
         }
         self.forget_instance(at);
         self.clear_aside(at.ty, &aside);
-        remove_directory(&instance::private_directory(&self.root, at))
+        fault::at(Step::SkeletonRemoved);
+        remove_directory(&instance::private_directory(&self.root, at))?;
+        fault::at(Step::PrivateRemoved);
+        Ok(())
     }
 
     /// Removes what stands aside. Nobody sees it any more: what resists is logged, and the next mount tries again.
@@ -142,6 +156,7 @@ impl VnfsOperations {
             return Err(NfioError::posix(errno, format!("{}/{} exists", to.ty, to.name)));
         }
         // A guest whose instance was removed in ROOT, past nfio: its record must not be lost.
+        let _watch = fault::watch(from);
         self.refuse_if_deployed(&*self.instance(to)?)?;
         let (old, new) =
             (instance::private_directory(&self.root, from), instance::private_directory(&self.root, to));
@@ -150,6 +165,7 @@ impl VnfsOperations {
         if old.exists() {
             fs::rename(&old, &new)?;
         }
+            fault::at(Step::PrivateRenamed);
         if let Err(e) = renameat2(&parent, from.name, &parent, to.name, RenameFlags::RENAME_NOREPLACE) {
             if new.exists() {
                 fs::rename(&new, &old)?;
@@ -157,6 +173,7 @@ impl VnfsOperations {
             return Err(io(e));
         }
         self.forget_instance(from);
+        fault::at(Step::InstanceRenamed);
         self.forget_instance(to);
         Ok(())
     }

@@ -18,6 +18,7 @@ use super::create::{ID, Process};
 use super::engine::{Engine, SLOW};
 use super::failure::Failure;
 use super::memory::Known;
+use crate::fault::{self, Step};
 use crate::hypervisor::{Guest, GuestSpec, Prepared, Status};
 
 /// Label of a container that takes another's place: the other's id.
@@ -82,9 +83,11 @@ pub(super) async fn renew(
     let made = engine.call(SLOW, async |docker| docker.create_container(Some(options), body).await).await?.id;
     remove(engine, old).await?;
     let options = RenameContainerOptionsBuilder::new().name(&guest.name).build();
+    fault::at(Step::DockerCommitted);
     engine.call(SLOW, async |docker| docker.rename_container(&made, options).await).await?;
     engine.look(old).await?;
     engine.look(&made).await?;
+    fault::at(Step::DockerBeside);
     Ok(made)
 }
 

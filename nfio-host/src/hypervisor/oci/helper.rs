@@ -21,6 +21,7 @@ use super::binary::Binary;
 use super::state::GuestDir;
 use super::{exec, join, monitor};
 use crate::error::{HypervisorError, NfioError, Result};
+use crate::fault::{self, Step};
 #[cfg(feature = "libvirt")]
 use crate::hypervisor::container::process::Identity;
 use crate::hypervisor::{Execution, Output, Prepared};
@@ -154,6 +155,7 @@ fn talk<T: for<'a> Deserialize<'a>>(
             match stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(part)) {
                 Err(e) if e.kind() != io::ErrorKind::BrokenPipe => return Err(e),
                 _ => {}
+        fault::at(Step::OciAsked);
             }
         }
         drop(stdin);
