@@ -69,26 +69,37 @@ pub(super) async fn renew(
             "it has no label {PROCESS}: it is not of this nfio's making; destroy and activate it"
         ),
     })?;
+    let aside = format!("{}.new", guest.name);
+    if inspected.name.as_deref().is_some_and(|name| name.trim_start_matches('/') == aside) {
+        // A start was ended before the last step: the guest is this one, so it must not be taken for what such a start
+        // left beside it.
+        rename(engine, old, &guest.name).await?;
+    }
     let wanted = Process::of(&origin.env, origin.command.as_ref(), prepared);
     if wanted == origin.made {
         return Ok(known.container.clone());
     }
-    let aside = format!("{}.new", guest.name);
     // Of a start that was ended in between.
     remove(engine, &aside).await?;
     let used = known.status != Status::Created;
     let image = if used { commit(engine, guest, old).await? } else { origin.image.clone() };
+    fault::at(Step::DockerCommitted);
     let body = body(engine, inspected, &origin, wanted, image, used).await?;
     let options = CreateContainerOptionsBuilder::new().name(&aside).build();
     let made = engine.call(SLOW, async |docker| docker.create_container(Some(options), body).await).await?.id;
+    fault::at(Step::DockerBeside);
     remove(engine, old).await?;
-    let options = RenameContainerOptionsBuilder::new().name(&guest.name).build();
-    fault::at(Step::DockerCommitted);
-    engine.call(SLOW, async |docker| docker.rename_container(&made, options).await).await?;
+    fault::at(Step::DockerReplaced);
+    rename(engine, &made, &guest.name).await?;
+    fault::at(Step::DockerRenamed);
     engine.look(old).await?;
     engine.look(&made).await?;
-    fault::at(Step::DockerBeside);
     Ok(made)
+}
+
+async fn rename(engine: &Engine, container: &str, name: &str) -> Result<(), Failure> {
+    let options = RenameContainerOptionsBuilder::new().name(name).build();
+    engine.call(SLOW, async |docker| docker.rename_container(container, options).await).await
 }
 
 fn origin(inspected: &ContainerInspectResponse) -> Option<Origin> {
