@@ -187,7 +187,12 @@ impl Hypervisor for Docker {
         }
         engine.logs.goes_to(&spec.labels.id, &spec.log);
         self.boot_files.keep(spec)?;
-        self.wait(deploy::deploy(&engine, spec)).inspect_err(|_| {
+        fault::at(Step::DockerFiles);
+        self.wait(deploy::deploy(&engine, spec)).inspect_err(|e| {
+            // The container may be there, and be started yet.
+            if matches!(e, NfioError::Hypervisor(HypervisorError::InconsistentState(_))) {
+                return;
+            }
             engine.logs.forget(&spec.labels.id);
             if let Err(e) = self.boot_files.remove(&spec.labels.id) {
                 tracing::warn!("the files of {} that boot.conf names are left in ROOT: {e}", spec.name);
@@ -214,26 +219,26 @@ impl Hypervisor for Docker {
         for file in self.boot_files.of(guest)?.iter().chain(&prepared.files) {
             self.put(&engine, &container, file)?;
         }
+        fault::at(Step::DockerFilled);
         self.wait(async {
             engine.call(SLOW, async |docker| docker.start_container(&container, None).await).await?;
+            fault::at(Step::DockerStarted);
             engine.look(&container).await
         })
         .map_err(failed)
-        fault::at(Step::DockerFilled);
     }
 
-            fault::at(Step::DockerStarted);
     fn stop(&self, guest: &Guest) -> Result<()> {
         self.tell(guest, HypervisorError::Stop, async |engine, known| {
             let id = known.container.as_str();
             if known.status == Status::Paused {
                 engine.call(SLOW, async |docker| docker.unpause_container(id).await).await?;
+                fault::at(Step::DockerUnpaused);
             }
             // The container was made with the time that it gets.
             let limit = SLOW + LONGEST_STOP;
             let options = StopContainerOptionsBuilder::new().build();
             engine.call(limit, async |docker| docker.stop_container(id, Some(options)).await).await
-                fault::at(Step::DockerUnpaused);
         })
     }
 
@@ -269,17 +274,17 @@ impl Hypervisor for Docker {
         let removed = self.wait(async {
             if let Some(known) = known {
                 renew::remove(&engine, &known.container).await?;
+                fault::at(Step::DockerRemoved);
                 engine.look(&known.container).await?;
             }
             renew::remove_images(&engine, guest).await
         });
+        fault::at(Step::DockerImages);
         engine.logs.forget(&guest.labels.id);
-                fault::at(Step::DockerRemoved);
         self.boot_files.remove(&guest.labels.id)?;
         removed.map_err(|failure| failure.of(HypervisorError::Destroy, &guest.name, &engine.address))
     }
 
-        fault::at(Step::DockerImages);
     fn execute_in_guest(&self, guest: &Guest, execution: &Execution) -> Result<Output> {
         let (engine, known) = self.awake(guest)?;
         container::command(&execution.argv, "the command")?;
