@@ -14,9 +14,10 @@ use super::disk::{io, names, open_dir, remove_directory};
 use super::instance::{self, Instance};
 use super::mend;
 use super::unborn::call_mkdir;
+use crate::beneath;
 use crate::error::{HostError, HypervisorError, NfioError, Result};
-use crate::fs::operations::Caller;
 use crate::fault::{self, Step};
+use crate::fs::operations::Caller;
 use crate::modules::{Module, Table};
 use crate::tree::{self, NF_TYPES};
 
@@ -34,12 +35,12 @@ impl VnfsOperations {
             return Err(NfioError::posix(libc::EEXIST, format!("{}/{} exists", at.ty, at.name)));
         }
         let aside = unused_name();
-        let made = self.create_aside(&parent, &aside, at, mode, caller, &table, &module).and_then(|()| {
         let _watch = fault::watch(at);
+        let made = self.create_aside(&parent, &aside, at, mode, caller, &table, &module).and_then(|()| {
             renameat2(&parent, aside.as_str(), &parent, at.name, RenameFlags::RENAME_NOREPLACE)
                 .map_err(|e| create_error(at, io(e)))
-        });
                 .inspect(|()| fault::at(Step::SkeletonInPlace))
+        });
         if let Err(e) = &made {
             // mkdir(2) reports an errno, and there is no last_error to tell more.
             tracing::warn!("{}/{} cannot be made: {}: {e}", at.ty, at.name, e.name());
@@ -64,8 +65,8 @@ impl VnfsOperations {
     ) -> Result<()> {
         let fail = |e: NfioError| create_error(at, e);
         let directory = make_directory(parent.as_fd(), aside, mode, caller).map_err(fail)?;
-        for path in table.directories() {
         fault::at(Step::SkeletonBegun);
+        for path in table.directories() {
             make_directory(directory.as_fd(), path, 0o755, caller).map_err(fail)?;
         }
         let image = module.describe().needs.image.as_deref();
@@ -76,16 +77,16 @@ impl VnfsOperations {
             };
             make_file(directory.as_fd(), &file.path, file.mode, caller, content.as_bytes()).map_err(fail)?;
         }
-        let private = instance::private_directory(&self.root, at);
         fault::at(Step::SkeletonFilled);
+        let private = instance::private_directory(&self.root, at);
         if !private.join("record.toml").exists() {
             // What an earlier instance of this name left behind in a crash.
             remove_directory(&private).map_err(fail)?;
         }
-        instance::make_private(&private).map_err(fail)?;
         fault::at(Step::PrivateCleared);
-        self.forget_instance(at);
+        instance::make_private(&private).map_err(fail)?;
         fault::at(Step::PrivateMade);
+        self.forget_instance(at);
         call_mkdir(module.clone(), at, directory, self.deadlines.read)?;
         fault::at(Step::ModuleMkdir);
         Ok(())
@@ -96,8 +97,8 @@ impl VnfsOperations {
         let instance = self.instance(at)?;
         let _busy = instance.try_busy()?;
         self.refuse_if_deployed(&instance)?;
-        let parent = self.type_directory(at.ty)?;
         let _watch = fault::watch(at);
+        let parent = self.type_directory(at.ty)?;
         let table = self.registry.table(at.ty);
         let foreign = |directory: &str| -> Result<()> {
             match first_foreign(parent.as_fd(), directory, table.as_deref())? {
@@ -111,8 +112,8 @@ impl VnfsOperations {
         foreign(at.name)?;
         let aside = unused_name();
         renameat2(&parent, at.name, &parent, aside.as_str(), RenameFlags::RENAME_NOREPLACE).map_err(io)?;
-        // Somebody may have added a file between the look and the rename: then it comes back.
         fault::at(Step::SkeletonAside);
+        // Somebody may have added a file between the look and the rename: then it comes back.
         if let Err(e) = foreign(&aside) {
             renameat2(&parent, aside.as_str(), &parent, at.name, RenameFlags::RENAME_NOREPLACE)
                 .map_err(io)?;
@@ -155,8 +156,8 @@ impl VnfsOperations {
             let errno = if flags.contains(RenameFlags::RENAME_EXCHANGE) { libc::EINVAL } else { errno };
             return Err(NfioError::posix(errno, format!("{}/{} exists", to.ty, to.name)));
         }
-        // A guest whose instance was removed in ROOT, past nfio: its record must not be lost.
         let _watch = fault::watch(from);
+        // A guest whose instance was removed in ROOT, past nfio: its record must not be lost.
         self.refuse_if_deployed(&*self.instance(to)?)?;
         let (old, new) =
             (instance::private_directory(&self.root, from), instance::private_directory(&self.root, to));
@@ -164,16 +165,16 @@ impl VnfsOperations {
         // The private side first: it can be put back where the other step fails.
         if old.exists() {
             fs::rename(&old, &new)?;
-        }
             fault::at(Step::PrivateRenamed);
+        }
         if let Err(e) = renameat2(&parent, from.name, &parent, to.name, RenameFlags::RENAME_NOREPLACE) {
             if new.exists() {
                 fs::rename(&new, &old)?;
             }
             return Err(io(e));
         }
-        self.forget_instance(from);
         fault::at(Step::InstanceRenamed);
+        self.forget_instance(from);
         self.forget_instance(to);
         Ok(())
     }
@@ -206,17 +207,19 @@ impl VnfsOperations {
         Ok(())
     }
 
-    /// Removes what is kept of instances that are gone: a crash came between the two. A record stays in any case.
+    /// Removes what is kept of instances that are gone, and of those that are there what was half written: a crash came
+    /// between the two. A record stays in any case.
     pub(super) fn clear_private(&self) -> Result<()> {
         for (ty, name) in instance::all_private(&self.root)? {
             let at = tree::Instance { ty: &ty, name: &name };
             let private = instance::private_directory(&self.root, at);
-            let there = exists(self.root.dir(), &at.path());
-            if !there
-                && !private.join("record.toml").exists()
-                && let Err(e) = remove_directory(&private)
-            {
-                tracing::warn!("{} is left over and cannot be removed: {e}", private.display());
+            let kept = exists(self.root.dir(), &at.path()) || private.join("record.toml").exists();
+            let cleared = match kept {
+                true => beneath::clear_half_written(&private).map_err(NfioError::from),
+                false => remove_directory(&private),
+            };
+            if let Err(e) = cleared {
+                tracing::warn!("what is left over in {} cannot be removed: {e}", private.display());
             }
         }
         Ok(())
