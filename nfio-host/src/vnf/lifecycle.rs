@@ -7,7 +7,7 @@ use super::instance::{Busy, Instance};
 use super::record::{Record, Wanted};
 use super::{Verb, VnfsOperations, call, last_error, spec, standard};
 use crate::beneath;
-use crate::error::{HostError, HypervisorError, NfioError, Result};
+use crate::error::{HostError, HypervisorError, NfioError, Result, is_of_the_disk};
 use crate::fault::{self, Step};
 use crate::hypervisor::{Guest, Prepared, Status};
 use crate::modules::Module;
@@ -303,8 +303,8 @@ fn not_deployed(instance: &Instance) -> NfioError {
     HypervisorError::NotFound(format!("{instance} is not deployed; write activate")).into()
 }
 
-/// Gives a failure the class of its verb. A wrong configuration, an unreachable host and what the host itself refuses
-/// keep theirs: they tell the user where to mend.
+/// Gives a failure the class of its verb. A wrong configuration, an unreachable host, a disk that cannot be written and
+/// what the host itself refuses keep theirs: they tell the user where to mend.
 fn recast(error: NfioError, class: Class) -> NfioError {
     match error {
         NfioError::Configuration(_)
@@ -312,6 +312,7 @@ fn recast(error: NfioError, class: Class) -> NfioError {
         | NfioError::Hypervisor(HypervisorError::Connection(_) | HypervisorError::InconsistentState(_)) => {
             error
         }
+        error if is_of_the_disk(&error) => error,
         other => class(other.to_string()).into(),
     }
 }

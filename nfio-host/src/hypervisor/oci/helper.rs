@@ -127,12 +127,9 @@ fn talk<T: for<'a> Deserialize<'a>>(
     log: &Path,
     input: &[&[u8]],
 ) -> Result<(T, Vec<u8>)> {
-    let complaints = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(log)
-        .map_err(|e| lost(&format!("{}: {e}", log.display())))?;
+    // A disk that is full or read-only costs its complaints, not the guest.
+    let complaints = OpenOptions::new().create(true).append(true).mode(0o600).open(log);
+    let complaints = complaints.map_or_else(|_| Stdio::null(), Stdio::from);
     let helper = helper.path().map_err(|e| lost(&e.to_string()))?;
     let mut child = Command::new(&helper)
         .arg0("nfio")
@@ -155,10 +152,10 @@ fn talk<T: for<'a> Deserialize<'a>>(
             match stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(part)) {
                 Err(e) if e.kind() != io::ErrorKind::BrokenPipe => return Err(e),
                 _ => {}
-        fault::at(Step::OciAsked);
             }
         }
         drop(stdin);
+        fault::at(Step::OciAsked);
         child.stdout.take().map_or(Ok(0), |mut stdout| stdout.read_to_end(&mut answer)).map(drop)
     })();
     // Reaps it also where it could not be talked to; a monitor has by now left this process behind.

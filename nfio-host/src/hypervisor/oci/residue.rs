@@ -103,24 +103,25 @@ pub(super) fn remove(dir: &GuestDir) -> io::Result<()> {
         }
         match dir.lock(GLANCE) {
             Ok(lock) => break lock,
-            Err(e) if Instant::now() >= end => return Err(e),
+            // What the system refuses it refuses again.
+            Err(e) if e.raw_os_error().is_some() || Instant::now() >= end => return Err(e),
             Err(_) => {}
         }
     };
     // Also what a start left that was cut off before it could record anything.
     clear(dir, None)?;
-    if let Some(deployed) = dir.deployed()? {
     fault::at(Step::OciCleared);
+    if let Some(deployed) = dir.deployed()? {
         Cgroup::of(&deployed.short)?.remove_monitor();
         lease::release(&deployed.network.run, dir.path())?;
-    }
         fault::at(Step::OciReleased);
+    }
     // Aside first, whole: half of it is no guest.
     let name = dir.path().file_name().unwrap_or_default().to_string_lossy();
     let aside = dir.path().with_file_name(format!(".gone-{name}"));
     // What an earlier removal did not get through with.
     remove_tree(&aside)?;
     fs::rename(dir.path(), &aside)?;
-    remove_tree(&aside)
     fault::at(Step::OciAside);
+    remove_tree(&aside)
 }
