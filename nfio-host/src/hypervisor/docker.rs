@@ -260,23 +260,17 @@ impl Hypervisor for Docker {
 
     fn destroy(&self, guest: &Guest, force: bool) -> Result<()> {
         let engine = self.ready(&guest.host)?;
-        let known = match engine.known(guest) {
-            Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) => None,
-            other => Some(other?),
+        let runs = match engine.known(guest) {
+            Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) => false,
+            known => matches!(known?.status, Status::Running | Status::Paused),
         };
-        let runs =
-            known.as_ref().is_some_and(|known| matches!(known.status, Status::Running | Status::Paused));
         if runs && !force {
             let message =
                 format!("{} runs: write stop into action first, or destroy it with force", guest.name);
             return Err(HypervisorError::Destroy(message).into());
         }
         let removed = self.wait(async {
-            if let Some(known) = known {
-                renew::remove(&engine, &known.container).await?;
-                fault::at(Step::DockerRemoved);
-                engine.look(&known.container).await?;
-            }
+            renew::remove_guest(&engine, guest).await?;
             renew::remove_images(&engine, guest).await
         });
         fault::at(Step::DockerImages);

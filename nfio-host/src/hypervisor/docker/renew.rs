@@ -7,14 +7,15 @@
 
 use bollard::models::{ContainerConfig, ContainerCreateBody, ContainerInspectResponse, NetworkingConfig};
 use bollard::query_parameters::{
-    CommitContainerOptionsBuilder, CreateContainerOptionsBuilder, ListImagesOptionsBuilder,
-    RemoveContainerOptionsBuilder, RemoveImageOptions, RenameContainerOptionsBuilder,
+    CommitContainerOptionsBuilder, CreateContainerOptionsBuilder, ListContainersOptionsBuilder,
+    ListImagesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptions,
+    RenameContainerOptionsBuilder,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::create::{ID, Process};
+use super::create::{ID, Process, ROOT};
 use super::engine::{Engine, SLOW};
 use super::failure::Failure;
 use super::memory::Known;
@@ -170,6 +171,22 @@ pub(super) async fn remove_images(engine: &Engine, guest: &Guest) -> Result<(), 
             // One that another is built on goes with that.
             _ => {}
         }
+    }
+    Ok(())
+}
+
+/// Removes the containers of a guest: the one, and where a start was ended in the middle the other that was to take its
+/// place.
+pub(super) async fn remove_guest(engine: &Arc<Engine>, guest: &Guest) -> Result<(), Failure> {
+    // A copy of ROOT has guests of the same ids.
+    let labels = vec![format!("{ID}={}", guest.labels.id), format!("{ROOT}={}", guest.labels.root)];
+    let filters: HashMap<String, Vec<String>> = [("label".to_owned(), labels)].into();
+    let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+    let listed = engine.call(SLOW, async |docker| docker.list_containers(Some(options)).await).await?;
+    for container in listed.into_iter().filter_map(|summary| summary.id) {
+        remove(engine, &container).await?;
+        fault::at(Step::DockerRemoved);
+        engine.look(&container).await?;
     }
     Ok(())
 }
