@@ -9,6 +9,9 @@ use super::points::Points;
 use super::table::Table;
 use super::waves::{self, Blow, Machine, guest_id, nothing_left};
 
+/// How many guests at a time: more than this many starts at once can keep an engine from answering in time.
+const SIDE_BY_SIDE: usize = 8;
+
 /// What an engine says of guests.
 struct There<'a> {
     engine: &'a Engine,
@@ -45,7 +48,13 @@ impl Machine for There<'_> {
         let found = self.containers(&label)?;
         let name = instance.path().file_name().expect("a name").to_string_lossy().into_owned();
         let expected = if there { vec![format!("{status} root-odd-{name}")] } else { Vec::new() };
-        if found != expected {
+        // A start that was cut off leaves the container that was to take the other's place, beside it or already alone;
+        // the next start makes that good, and destroy takes both.
+        let left = format!("created root-odd-{name}.new");
+        let cut_off = matches!(status, "created" | "exited") && found.contains(&left);
+        let beside = found.iter().filter(|found| **found != left).eq(&expected);
+        let alone = status == "created" && found.len() == 1;
+        if !(found == expected || cut_off && (beside || alone)) {
             return Err(format!("it is {status}, and the engine has {found:?}"));
         }
         if mounted.private(instance).join("record.toml").exists() != deployed {
@@ -104,7 +113,7 @@ fn matrix(blow: &Blow<'_>, engine: &Engine, title: &str) -> (Table, Points) {
         odd.put("config/boot.conf", "[[file]]\nsource = \"boot.conf\"\ntarget = \"/etc/motd\"\n");
         odd
     };
-    let table = waves::run(&mounted, &points, &there, blow, &make);
+    let table = waves::run(&mounted, &points, &there, blow, SIDE_BY_SIDE, &make);
     table.judge(title);
     let label = format!("io.nfio.root={}", mounted.uuid());
     nothing_left("no container, layer or file is left", || {

@@ -8,6 +8,9 @@ use super::RULES;
 use super::points::Points;
 use super::waves::{self, Blow, Machine, guest_id, nothing_left};
 
+/// How many guests at a time.
+const SIDE_BY_SIDE: usize = 12;
+
 /// What this machine says of guests.
 struct Here;
 
@@ -150,7 +153,7 @@ fn killed_at_each_step_of_each_verb_nfio_recovers() {
         fw.put("config/nf_conf", RULES);
         fw
     };
-    let table = waves::run(&mounted, &points, &Here, &Blow::Kill, &make);
+    let table = waves::run(&mounted, &points, &Here, &Blow::Kill, SIDE_BY_SIDE, &make);
     table.judge("nfio killed, over Oci");
     nothing_left("no guest, lease, process or file is left", || {
         let mut left = names(&guests(&mounted));
