@@ -5,6 +5,7 @@ pub mod beneath;
 pub mod cli;
 pub mod config;
 pub mod error;
+mod fault;
 pub mod fs;
 pub mod hypervisor;
 pub mod modules;

@@ -278,7 +278,8 @@ impl VnfsOperations {
         let guest = self.guest(instance)?;
         match self.ask(&guest, |hypervisor| hypervisor.guest_status(&guest)) {
             Ok(status) => Ok(status),
-            // Being deployed, or never was: nfio ended in the middle of an activate. The next one clears it away.
+            // Being deployed, or never was: nfio ended in the middle of an activate. The observer clears it away, or the
+            // next verb.
             Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) if guest.id.is_empty() => {
                 Ok(Status::Undeployed)
             }

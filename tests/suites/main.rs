@@ -8,6 +8,7 @@ mod directories;
 mod docker;
 mod drop_rules;
 mod every_error;
+mod faults;
 mod hanging_verbs;
 mod hostile_plugins;
 mod hostile_root;

@@ -34,6 +34,7 @@ use super::container::sysctl::Sysctls;
 use super::{Counters, Execution, Guest, GuestSpec, Hypervisor, Output, Prepared, PutFile, Status};
 use crate::config::Host;
 use crate::error::{HypervisorError, NfioError, Result};
+use crate::fault::{self, Step};
 use address::Address;
 use engine::{Engine, QUICK, SLOW};
 use failure::Failure;
@@ -189,7 +190,12 @@ impl Hypervisor for Docker {
         }
         engine.logs.goes_to(&spec.labels.id, &spec.log);
         self.boot_files.keep(spec)?;
-        self.wait(deploy::deploy(&engine, spec)).inspect_err(|_| {
+        fault::at(Step::DockerFiles);
+        self.wait(deploy::deploy(&engine, spec)).inspect_err(|e| {
+            // The container may be there, and be started yet.
+            if matches!(e, NfioError::Hypervisor(HypervisorError::InconsistentState(_))) {
+                return;
+            }
             engine.logs.forget(&spec.labels.id);
             if let Err(e) = self.boot_files.remove(&spec.labels.id) {
                 tracing::warn!("the files of {} that boot.conf names are left in ROOT: {e}", spec.name);
@@ -216,8 +222,10 @@ impl Hypervisor for Docker {
         for file in self.boot_files.of(guest)?.iter().chain(&prepared.files) {
             self.put(&engine, &container, file)?;
         }
+        fault::at(Step::DockerFilled);
         self.wait(async {
             engine.call(SLOW, async |docker| docker.start_container(&container, None).await).await?;
+            fault::at(Step::DockerStarted);
             engine.look(&container).await
         })
         .map_err(failed)?;
@@ -240,6 +248,7 @@ impl Hypervisor for Docker {
             let id = known.container.as_str();
             if known.status == Status::Paused {
                 engine.unpause(id).await?;
+                fault::at(Step::DockerUnpaused);
             }
             // The container was made with the time that it gets.
             let limit = SLOW + LONGEST_STOP;
@@ -265,24 +274,20 @@ impl Hypervisor for Docker {
 
     fn destroy(&self, guest: &Guest, force: bool) -> Result<()> {
         let engine = self.ready(&guest.host)?;
-        let known = match engine.known(guest) {
-            Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) => None,
-            other => Some(other?),
+        let runs = match engine.known(guest) {
+            Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) => false,
+            known => matches!(known?.status, Status::Running | Status::Paused),
         };
-        let runs =
-            known.as_ref().is_some_and(|known| matches!(known.status, Status::Running | Status::Paused));
         if runs && !force {
             let message =
                 format!("{} runs: write stop into action first, or destroy it with force", guest.name);
             return Err(HypervisorError::Destroy(message).into());
         }
         let removed = self.wait(async {
-            if let Some(known) = known {
-                renew::remove(&engine, &known.container).await?;
-                engine.look(&known.container).await?;
-            }
+            renew::remove_guest(&engine, guest).await?;
             renew::remove_images(&engine, guest).await
         });
+        fault::at(Step::DockerImages);
         engine.logs.forget(&guest.labels.id);
         self.boot_files.remove(&guest.labels.id)?;
         removed.map_err(|failure| failure.of(HypervisorError::Destroy, &guest.name, &engine.address))

@@ -67,8 +67,9 @@ impl Operations for VnfsOperations {
             (Handler::Standard(name), _, _) if Self::answered_from_memory(name) => Lane::Inline,
             (Handler::Standard(_), _, _) => bounded("values", 4, 64, self.deadlines.read, libc::EAGAIN),
             (Handler::Own, _, _) => Lane::Bounded {
-                // A plugin that replaces another does not wait behind calls that the other never answers.
-                key: format!("module {} {}", at.ty, self.registry.loads(at.ty)),
+                // A plugin that replaces another does not wait behind calls that the other never answers, nor one
+                // instance behind another whose guest does not: how many calls a type has in all, it bounds itself.
+                key: format!("module {}/{} {}", at.ty, at.name, self.registry.loads(at.ty)),
                 width: modules::LANE_WIDTH,
                 queue: 256,
                 deadline: self.deadlines.read,

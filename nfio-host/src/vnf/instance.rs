@@ -11,6 +11,7 @@ use super::record::Record;
 use super::verb::Verb;
 use crate::beneath;
 use crate::error::{HostError, HypervisorError, NfioError, Result, one_line};
+use crate::fault::{self, Step};
 use crate::hypervisor::Status;
 use crate::root::Root;
 use crate::tree;
@@ -192,6 +193,7 @@ impl Instance {
     pub(super) fn set_record(&self, record: Record) -> Result<()> {
         record.save(&self.private("record.toml"))?;
         self.now().record = Some(Box::new(record));
+        fault::at(Step::RecordSaved);
         Ok(())
     }
 
@@ -199,6 +201,7 @@ impl Instance {
     pub(super) fn clear_record(&self) -> Result<()> {
         remove_synced(&self.private("record.toml"))?;
         self.now().record = None;
+        fault::at(Step::RecordCleared);
         Ok(())
     }
 }
