@@ -33,6 +33,8 @@ struct Node {
     names: Vec<(u64, Name)>,
     children: HashMap<Name, u64>,
     lookups: u64,
+    /// A directory that was taken away, or something in one.
+    removed: bool,
     /// Length and time of a special file, as last told.
     sized: Option<(u64, SystemTime)>,
 }
@@ -116,6 +118,11 @@ impl Inodes {
         node
     }
 
+    /// Whether a node went with a directory that was taken away.
+    pub(crate) fn is_removed(&self, node: u64) -> bool {
+        self.read().nodes.get(&node).is_some_and(|entry| entry.removed)
+    }
+
     /// The node above (the root is above itself).
     pub(crate) fn parent(&self, node: u64) -> u64 {
         let table = self.read();
@@ -156,7 +163,8 @@ impl Inodes {
         let mut doomed = vec![top];
         while let Some(node) = doomed.pop() {
             table.lose(node);
-            let children: Vec<_> = table.nodes.get(&node).map_or_else(Vec::new, |entry| {
+            let children: Vec<_> = table.nodes.get_mut(&node).map_or_else(Vec::new, |entry| {
+                entry.removed = true;
                 entry.children.iter().map(|(name, child)| (Arc::clone(name), *child)).collect()
             });
             for (name, child) in children {

@@ -93,9 +93,11 @@ impl Nfio {
         self.paths.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The path of a node; ESTALE without one, at which the kernel looks the name up again.
+    /// The path of a node. Without one ENOENT in what was taken away, and else ESTALE, at which the kernel looks the
+    /// name up again.
     pub(super) fn path(&self, node: u64) -> Answer<PathBuf> {
-        self.inodes.path(node).ok_or(Errno::ESTALE)
+        let pathless = || if self.inodes.is_removed(node) { Errno::ENOENT } else { Errno::ESTALE };
+        self.inodes.path(node).ok_or_else(pathless)
     }
 
     /// The table's entry for a path, where it is a special file's.

@@ -93,6 +93,7 @@ fn a_removed_tree_leaves_no_path_and_no_key() {
     inodes.removed_tree(ROOT_NODE, name("a"));
     assert_eq!((path(&inodes, a), path(&inodes, b)), (None, None));
     assert_eq!((inodes.key(a), inodes.key(b)), (None, None));
+    assert!(inodes.is_removed(a) && inodes.is_removed(b));
     inodes.forget(a, 1);
     inodes.forget(b, 1);
     assert_eq!(inodes.len(), 1);
