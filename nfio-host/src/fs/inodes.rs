@@ -3,6 +3,7 @@
 //! share one, and keeps its names (parent and name), never a descriptor: a renamed directory moves one link and all
 //! paths below it are right again.
 
+use nix::sys::stat::FileStat;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -33,8 +34,8 @@ struct Node {
     names: Vec<(u64, Name)>,
     children: HashMap<Name, u64>,
     lookups: u64,
-    /// A directory that was taken away, or something in one.
-    removed: bool,
+    /// What its file looked like before it was taken away: who still stands in a directory asks for it.
+    last: Option<Box<FileStat>>,
     /// Length and time of a special file, as last told.
     sized: Option<(u64, SystemTime)>,
 }
@@ -118,9 +119,35 @@ impl Inodes {
         node
     }
 
-    /// Whether a node went with a directory that was taken away.
-    pub(crate) fn is_removed(&self, node: u64) -> bool {
-        self.read().nodes.get(&node).is_some_and(|entry| entry.removed)
+    /// The node of a name in `parent`.
+    pub(crate) fn child(&self, parent: u64, name: &OsStr) -> Option<u64> {
+        self.read().child(parent, name)
+    }
+
+    /// The nodes of a name in `parent` and of all that is below it.
+    pub(crate) fn tree(&self, parent: u64, name: &OsStr) -> Vec<u64> {
+        let table = self.read();
+        let mut all = Vec::from_iter(table.child(parent, name));
+        let mut at = 0;
+        while let Some(entry) = all.get(at).and_then(|node| table.nodes.get(node)) {
+            all.extend(entry.children.values());
+            at += 1;
+        }
+        all
+    }
+
+    /// Keeps what a file looks like that is about to be taken away.
+    pub(crate) fn note_last(&self, node: u64, stat: FileStat) {
+        if let Some(entry) = self.write().nodes.get_mut(&node) {
+            entry.last = Some(Box::new(stat));
+        }
+    }
+
+    /// What the file of a node without a name looked like last; None: the node is out of date, not taken away.
+    pub(crate) fn last(&self, node: u64) -> Option<FileStat> {
+        let mut stat = **self.read().nodes.get(&node)?.last.as_ref()?;
+        stat.st_nlink = 0;
+        Some(stat)
     }
 
     /// The node above (the root is above itself).
@@ -163,8 +190,7 @@ impl Inodes {
         let mut doomed = vec![top];
         while let Some(node) = doomed.pop() {
             table.lose(node);
-            let children: Vec<_> = table.nodes.get_mut(&node).map_or_else(Vec::new, |entry| {
-                entry.removed = true;
+            let children: Vec<_> = table.nodes.get(&node).map_or_else(Vec::new, |entry| {
                 entry.children.iter().map(|(name, child)| (Arc::clone(name), *child)).collect()
             });
             for (name, child) in children {
