@@ -2,8 +2,8 @@
 #
 # Outside the test bed: crate NAME VERSION installs a tool of crates.io into target/external/.
 # Inside: start_mount mounts the built nfio for all users, with ROOT on an ext4 of its own where loop devices are to be
-# had, else in target/; then $below is an instance's config/, $bare a directory beside ROOT on the same file system,
-# $work a place for lists. end_mount tells whether nfio came through whole. judge compares what failed to NAME.expected.
+# had, else in target/ (then $own is empty); $below is an instance's config/, $bare a directory beside ROOT on the same
+# file system, $work a place for lists. end_mount tells whether nfio came through whole. judge compares what failed to NAME.expected.
 
 target=$(readlink -f "${CARGO_TARGET_DIR:-target}")
 PATH=$PATH:$target/external/bin:/usr/sbin:/sbin
@@ -25,14 +25,15 @@ start_mount() {
     image=$target/external/$suite.ext4
     mkdir -p "$target/external"
     rm -f "$image"
+    own=yes
     # The image has no name any more once it is mounted: it goes with the last who uses it.
     if truncate -s 4G "$image" && mke2fs -q -t ext4 "$image" && mount -o loop "$image" "$disk" 2>/dev/null; then
         rm -f "$image"
     else
-        rm -f "$image"
-        mkdir -p "$target/external/$suite.root"
+        own=
+        rm -rf "$image" "$target/external/$suite.root"
+        mkdir "$target/external/$suite.root"
         mount --bind "$target/external/$suite.root" "$disk"
-        rm -rf "${disk:?}"/*
     fi
     echo "ROOT is on $(stat -f -c %T "$disk")"
     mkdir "$disk/root" "$disk/bare"
@@ -75,6 +76,7 @@ end_mount() {
         [ $tries -lt 100 ] || { complain "ROOT stays in use"; break; }
         sleep 0.1
     done
+    rm -rf "$target/external/$suite.root"
     return $sound
 }
 
