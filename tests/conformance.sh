@@ -1,7 +1,8 @@
 #!/bin/sh
 # External suites over a real mount: `make conformance`. Each is a script tests/external/NAME.sh that is run three ways:
 # `prepare` outside the test bed, where there is a network; `quick` or `full` inside, where there is none. Its last line
-# is `NAME: N cases, P passed, E expected failures`; what is expected to fail, and why, stands in NAME.expected.
+# is `NAME: N cases, P passed, E expected failures`; what is expected to fail, and why, stands in NAME.expected, a case, a
+# tab and the reason a line.
 #
 #   conformance.sh [NAME ...]             builds, prepares, runs the full suites
 #   conformance.sh prepare [NAME ...]     prepares alone
