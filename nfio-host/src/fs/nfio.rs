@@ -156,7 +156,9 @@ impl Nfio {
             // Types come and go by themselves.
             (None, Node::NfTypes | Node::Type(_)) => attributes.fleeting(),
             // A write takes these bits away, which the kernel leaves to us and does not note.
-            (None, _) if stat.st_mode & (libc::S_ISUID | libc::S_ISGID) != 0 => attributes.growing(),
+            (None, _) if is(stat, SFlag::S_IFREG) && stat.st_mode & (libc::S_ISUID | libc::S_ISGID) != 0 => {
+                attributes.growing()
+            }
             (None, _) => attributes.lasting(),
         }
     }
