@@ -10,7 +10,7 @@ case $1 in
         exit
         ;;
     quick) size=8m ;;
-    full) size=256m ;;
+    full) size=64m ;;
 esac
 
 start_mount fio
