@@ -92,7 +92,7 @@ impl VnfsOperations {
                 self.hypervisor.pause(&self.guest(instance)?).map_err(|e| recast(e, HypervisorError::Pause))
             }
             (Verb::Unpause, Paused) => self.unpause(instance),
-            (Verb::Reload, Running) => self.configure(instance),
+            (Verb::Reload, Running) => self.configure(instance, false),
             (Verb::Pause | Verb::Unpause | Verb::Reload, _) => {
                 Err(HypervisorError::NotRunning(format!("{instance} is {status}, so it cannot {verb}"))
                     .into())
@@ -153,15 +153,15 @@ impl VnfsOperations {
             record.guest.id = id;
             instance.set_record(record)?;
         }
-        self.take_in(instance, guest)
+        self.take_in(instance, guest, true)
     }
 
     /// configure, then forwarding, of a guest that has just been started, by us or by anybody else. The run is noted
-    /// as configured. Whoever calls it ends the guest where this fails.
-    pub(super) fn take_in(&self, instance: &Arc<Instance>, guest: &Guest) -> Result<()> {
+    /// as configured. Whoever calls it ends the guest where this fails. `new_run`: nothing was configured in this run.
+    pub(super) fn take_in(&self, instance: &Arc<Instance>, guest: &Guest, new_run: bool) -> Result<()> {
         let run = self.hypervisor.run_id(guest);
         let configured = run.and_then(|run| {
-            self.configure(instance)?;
+            self.configure(instance, new_run)?;
             match self.hypervisor.guest_status(guest)? {
                 Status::Running => self.hypervisor.set_forwarding(guest, true)?,
                 status => {
@@ -194,8 +194,9 @@ impl VnfsOperations {
     }
 
     /// Gives `config/nf_conf` to the running guest.
-    fn configure(&self, instance: &Arc<Instance>) -> Result<()> {
-        self.call_module(instance, Scope::Configure, "configure", Module::configure).map(drop)
+    fn configure(&self, instance: &Arc<Instance>, new_run: bool) -> Result<()> {
+        let scope = Scope::Configure { new_run };
+        self.call_module(instance, scope, "configure", Module::configure).map(drop)
     }
 
     /// Calls a function of the instance's module that takes `config/nf_conf`.

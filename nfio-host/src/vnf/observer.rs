@@ -111,7 +111,8 @@ impl VnfsOperations {
             }
             Task::Configure => {
                 tracing::info!("{instance} was started by somebody else: configuring it");
-                let outcome = self.take_in(instance, &record.guest).map_err(|e| {
+                // An nfio that was killed may have configured it half.
+                let outcome = self.take_in(instance, &record.guest, false).map_err(|e| {
                     match self.hypervisor.stop(&record.guest) {
                         Ok(()) => e,
                         Err(left) => HypervisorError::Stop(format!(
