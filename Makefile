@@ -6,11 +6,12 @@ CARGO = cargo
 # Where the built files are: cargo's own choice, also when CARGO_TARGET_DIR is not set.
 TARGET = $${CARGO_TARGET_DIR:-target}/release
 
-.PHONY: help demo test build check bench
+.PHONY: help demo test conformance build check bench
 
 help:
 	@echo 'make demo    build, then show a directory become a firewall that drops packets'
 	@echo 'make test    run all tests: unit tests, doctests, end-to-end on real mounts'
+	@echo 'make conformance   run external suites over a mount: POSIX, data, load'
 	@echo 'make build   build nfio (target/release/nfio) and install the plugins into plugins/'
 	@echo 'make check   what must be clean before a commit: format, lints, documentation'
 	@echo 'make bench   measure, side by side with what nfio is compared to'
@@ -20,6 +21,9 @@ demo:
 
 test:
 	@tests/run.sh
+
+conformance:
+	@tests/conformance.sh
 
 # A crate that is no cdylib is a library of plugins. A plugin is replaced by rename, so that no nfio meets it half
 # written.

@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 sh tests/testbed/packages.sh nft=nftables ip=iproute2 busybox=busybox-static ping=iputils-ping python3=python3 pydoc3=python3 awk=mawk \
     unshare=util-linux setpriv=util-linux rsync=rsync vim=vim mmdebstrap=mmdebstrap dockerd=docker.io iptables=iptables \
     sshd=openssh-server ssh=openssh-client openssl=openssl mke2fs=e2fsprogs qemu-img=qemu-utils qemu-system-x86_64=qemu-system-x86 dnsmasq=dnsmasq-base \
-    libvirtd=libvirt-daemon-system virsh=libvirt-clients /usr/lib/libvirt/libvirt_lxc=libvirt-daemon-driver-lxc pkg-config=pkg-config pkg-config:libvirt=libvirt-dev
+    libvirtd=libvirt-daemon-system virsh=libvirt-clients /usr/lib/libvirt/libvirt_lxc=libvirt-daemon-driver-lxc pkg-config=pkg-config pkg-config:libvirt=libvirt-dev \
+    git=git rsync=rsync stress-ng=stress-ng fio=fio
 # Newer releases have docker's command in a package of its own.
 sh tests/testbed/packages.sh docker=docker-cli
 
@@ -19,5 +20,8 @@ cargo test --workspace --no-run
 # The same without the driver that needs a library of C.
 without="-p nfio-host --no-default-features --lib"
 cargo test $without --no-run
+sh tests/conformance.sh prepare
 wait $images
-exec sh tests/testbed/enter.sh sh -ec 'cargo test --workspace --offline; cargo test --offline "$@"' sh $without
+sh tests/testbed/enter.sh sh -ec 'cargo test --workspace --offline; cargo test --offline "$@"' sh $without
+# Suites that nobody here wrote, in their short form.
+exec sh tests/conformance.sh quick

@@ -1,5 +1,6 @@
 //! End-to-end suites on a real mount with real guests; one file a promise.
 
+mod abuse;
 mod attack_strings;
 mod bad_configuration;
 mod command_and_log;

@@ -6,6 +6,7 @@
 mod memory;
 mod node;
 
+use nix::sys::stat::FileStat;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -116,6 +117,37 @@ impl Inodes {
             entry.lookups += 1;
         }
         node
+    }
+
+    /// The node of a name in `parent`.
+    pub(crate) fn child(&self, parent: u64, name: &OsStr) -> Option<u64> {
+        self.read().child(parent, name)
+    }
+
+    /// The nodes of a name in `parent` and of all that is below it.
+    pub(crate) fn tree(&self, parent: u64, name: &OsStr) -> Vec<u64> {
+        let table = self.read();
+        let mut all = Vec::from_iter(table.child(parent, name));
+        let mut at = 0;
+        while let Some(entry) = all.get(at).and_then(|node| table.nodes.get(node)) {
+            all.extend(entry.children());
+            at += 1;
+        }
+        all
+    }
+
+    /// Keeps what a file looks like that is about to be taken away.
+    pub(crate) fn note_last(&self, node: u64, stat: FileStat) {
+        if let Some(entry) = self.write().nodes.get_mut(&node) {
+            entry.set_last(stat);
+        }
+    }
+
+    /// What the file of a node without a name looked like last; None: the node is out of date, not taken away.
+    pub(crate) fn last(&self, node: u64) -> Option<FileStat> {
+        let mut stat = self.read().nodes.get(&node)?.last()?;
+        stat.st_nlink = 0;
+        Some(stat)
     }
 
     /// The node above (the root is above itself).

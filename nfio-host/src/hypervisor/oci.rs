@@ -208,9 +208,10 @@ impl Oci {
         let (dir, _) = self.find(guest)?;
         let held = dir.hold_init()?.map(Arc::new);
         let mut table = self.table();
+        // Perhaps it was destroyed since we looked: nobody would ever ask for it again, and it would be held for good.
         match &held {
-            Some(held) => table.insert(id.clone(), held.clone()),
-            None => table.remove(id),
+            Some(held) if held.alive() => table.insert(id.clone(), held.clone()),
+            _ => table.remove(id),
         };
         Ok(held)
     }
@@ -409,8 +410,10 @@ impl Hypervisor for Oci {
             ))
             .into());
         }
+        residue::remove(&dir).map_err(|e| class(e.into(), HypervisorError::Destroy, &guest.name))?;
+        // Last: as long as it lived, whoever asked for it noted it again.
         self.table().remove(&guest.labels.id);
-        residue::remove(&dir).map_err(|e| class(e.into(), HypervisorError::Destroy, &guest.name))
+        Ok(())
     }
 
     fn execute_in_guest(&self, guest: &Guest, execution: &Execution) -> Result<Output> {

@@ -1,6 +1,7 @@
 //! What the table keeps of one node, and small: a listing of 10 000 instances makes 210 000 of them, nearly all with
 //! one name, without children, and with the number of their backing inode for their own.
 
+use nix::sys::stat::FileStat;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ struct Rare {
     key: Option<Key>,
     /// Further names, of hard links.
     names: Vec<(u64, Name)>,
+    /// What its file looked like before it was taken away: who still stands in a directory asks for it.
+    last: Option<FileStat>,
     /// Length and time of a special file, as last told.
     sized: Option<(u64, SystemTime)>,
 }
@@ -47,6 +50,14 @@ impl Node {
         if self.key() != key {
             self.rare().key = key;
         }
+    }
+
+    pub(super) fn last(&self) -> Option<FileStat> {
+        self.rare.as_ref()?.last
+    }
+
+    pub(super) fn set_last(&mut self, last: FileStat) {
+        self.rare().last = Some(last);
     }
 
     pub(super) fn sized(&self) -> Option<(u64, SystemTime)> {
@@ -97,6 +108,15 @@ impl Node {
 
     pub(super) fn has_children(&self) -> bool {
         self.children.is_some()
+    }
+
+    /// The nodes of all children.
+    pub(super) fn children(&self) -> Vec<u64> {
+        match self.children.as_deref() {
+            None => Vec::new(),
+            Some(Children::Few(few)) => few.iter().map(|(_, node)| *node).collect(),
+            Some(Children::Many(many)) => many.values().copied().collect(),
+        }
     }
 
     pub(super) fn child(&self, name: &OsStr) -> Option<u64> {

@@ -90,7 +90,12 @@ fn a_removed_tree_leaves_no_path_and_no_key() {
     let inodes = table();
     let a = inodes.found(ROOT_NODE, name("a"), Some(key(10)), true);
     let b = inodes.found(a, name("b"), Some(key(11)), true);
+    let stat = nix::sys::stat::stat("/").unwrap();
+    assert_eq!(inodes.tree(ROOT_NODE, name("a")), [a, b]);
+    inodes.note_last(b, stat);
     inodes.removed_tree(ROOT_NODE, name("a"));
+    assert_eq!(inodes.last(b).map(|last| (last.st_ino, last.st_nlink)), Some((stat.st_ino, 0)));
+    assert_eq!(inodes.last(a), None);
     assert_eq!((path(&inodes, a), path(&inodes, b)), (None, None));
     assert_eq!((inodes.key(a), inodes.key(b)), (None, None));
     inodes.forget(a, 1);
