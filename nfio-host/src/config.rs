@@ -9,7 +9,7 @@ use std::time::Duration;
 use middlebox_sdk::error::EINVAL;
 
 use crate::chain;
-use crate::error::{NfioError, Result};
+use crate::error::{NfioError, Result, one_line};
 use crate::hypervisor::oci;
 
 /// Where `nfio.toml` is looked for when `--config` does not name one; it need not be there.
@@ -316,7 +316,8 @@ impl Config {
             let at = e.span().map_or(String::new(), |span| {
                 format!(" line {}", 1 + text[..span.start.min(text.len())].matches('\n').count())
             });
-            let what = e.message().trim().replace('\n', ", ").replacen("unknown field", "unknown key", 1);
+            let what = one_line(&e.message().trim().replace('\n', ", "));
+            let what = what.replacen("unknown field", "unknown key", 1);
             NfioError::posix(EINVAL, format!("{file}{at}: {what}: mend that line"))
         })?;
         check_options(&config.options)

@@ -6,6 +6,7 @@ pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod error;
+mod fault;
 pub mod fs;
 pub mod hypervisor;
 pub mod modules;

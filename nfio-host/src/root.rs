@@ -13,6 +13,7 @@ mod identity;
 
 pub use identity::{FORMAT, Relocation};
 
+use crate::beneath;
 use crate::error::{NfioError, Result};
 use crate::tree::{CHNS, NF_TYPES, PRIVATE};
 
@@ -50,6 +51,7 @@ impl Root {
             real_dir(&path, &private.join(below))?;
         }
         let lock = lock(&path, &private.join(LOCK))?;
+        beneath::clear_half_written(&private).map_err(|e| unusable(&path, &e))?;
         for name in [NF_TYPES, CHNS] {
             make_dir(&path, &path.join(name), 0o755)?;
         }

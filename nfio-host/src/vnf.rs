@@ -11,7 +11,7 @@ mod hosts;
 pub(crate) mod instance;
 pub(crate) mod last_error;
 mod lifecycle;
-mod machine;
+pub mod machine;
 pub(crate) mod members;
 pub(crate) mod mend;
 mod observer;
@@ -21,7 +21,7 @@ mod spec;
 mod standard;
 pub(crate) mod turns;
 mod unborn;
-pub(crate) mod verb;
+pub mod verb;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -122,6 +122,10 @@ impl VnfsOperations {
     }
 
     fn adopt_guest(&self, at: tree::Instance<'_>) -> Result<Option<Status>> {
+        // The undeployed ones are read when they are asked about: there may be many.
+        if Instance::load(&self.root, at)?.record().is_none() {
+            return Ok(None);
+        }
         let instance = self.instance(at)?;
         let Some(record) = instance.record() else { return Ok(None) };
         let mut guest = self.guest(&instance)?;
@@ -279,7 +283,8 @@ impl VnfsOperations {
         let guest = self.guest(instance)?;
         match self.ask(&guest, |hypervisor| hypervisor.guest_status(&guest)) {
             Ok(status) => Ok(status),
-            // Being deployed, or never was: nfio ended in the middle of an activate. The next one clears it away.
+            // Being deployed, or never was: nfio ended in the middle of an activate. The observer clears it away, or the
+            // next verb.
             Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) if guest.id.is_empty() => {
                 Ok(Status::Undeployed)
             }

@@ -83,7 +83,7 @@ faults! {
         no_process_gets_new_privileges_and_system_calls_are_filtered "NoNewPrivs",
         the_hosts_kernel_is_out_of_reach " succeeded";
     MemoryIsUnlimited: limits_of_memory_and_processes_hold "held 200 MB";
-    CpuIsUnlimited: a_share_of_a_cpu_is_no_more "a tenth of a CPU worked";
+    CpuIsUnlimited: a_share_of_a_cpu_is_no_more "of a CPU worked";
     OutputIsLost: what_a_guest_says_is_in_its_log "both streams are in the log: not within";
     LastWordsAreLost: the_log_of_a_guest_that_ended_is_complete "it ends in \"1\"";
     LogsAreNotCapped: a_log_is_capped_and_keeps_the_end "the log had";

@@ -14,6 +14,7 @@ mod odd;
 mod out_of_tree;
 mod place;
 mod plugins;
+mod slots;
 mod sshd;
 mod user;
 mod wait;

@@ -88,6 +88,13 @@ impl Mounted {
         fs::write(self.config(), text).expect("nfio.toml");
     }
 
+    /// Has the guests reached in another way from the next mount on.
+    #[track_caller]
+    pub fn reach(&mut self, place: Place) {
+        self.options.place = place;
+        self.configure(&self.options.config);
+    }
+
     /// Runs `nfio mount`, which must succeed.
     #[track_caller]
     pub fn mount(&self) {

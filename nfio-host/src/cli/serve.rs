@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
+use super::memory;
 use crate::chain::{ChainConfig, Chains, Tree};
 use crate::config::Config;
 use crate::error::Result;
@@ -21,6 +22,7 @@ use crate::vnf::VnfsOperations;
 /// Serves `root` at `mountpoint`, calls `ready` once the file system answers, and returns when it is unmounted, by
 /// whomever.
 pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl FnOnce()) -> Result<()> {
+    memory::settle();
     modules::mark_crashes(&root.private())?;
     let loader = Arc::new(Loader::new(&root.private(), &config.modules)?);
     let registry = Registry::load(&config.module_root, &root.private(), &loader, config.deadlines)?;

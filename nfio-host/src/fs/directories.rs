@@ -24,10 +24,11 @@ impl Nfio {
     /// opendir.
     pub(super) fn opendir(&self, node: u64) -> Answer<u64> {
         let _paths = self.paths_stay();
-        let path = self.path(node)?;
-        let fd = match is_virtual(&path) {
-            true => None,
-            false => Some(self.root.open(&path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?),
+        let fd = match self.path(node) {
+            // Whoever stands in a directory that was taken away finds nothing in it.
+            Err(Errno::ENOENT) => None,
+            Ok(path) if is_virtual(&path) => None,
+            path => Some(self.root.open(&path?, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?),
         };
         let listing = Listing { fd, names: Mutex::new(Arc::from([])) };
         Ok(self.handles.insert(node, Open::Directory(listing)))

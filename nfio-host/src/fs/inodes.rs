@@ -3,11 +3,17 @@
 //! share one, and keeps its names (parent and name), never a descriptor: a renamed directory moves one link and all
 //! paths below it are right again.
 
+mod memory;
+mod node;
+
+use nix::sys::stat::FileStat;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
+
+use node::{Name, Names, Node};
 
 /// The mount itself (FUSE_ROOT_ID).
 pub(crate) const ROOT_NODE: u64 = 1;
@@ -24,41 +30,36 @@ pub(crate) struct Key {
     pub(crate) ino: u64,
 }
 
-type Name = Arc<OsStr>;
-
-#[derive(Default)]
-struct Node {
-    /// None: nothing backs it, or what did is gone.
-    key: Option<Key>,
-    names: Vec<(u64, Name)>,
-    children: HashMap<Name, u64>,
-    lookups: u64,
-    /// Length and time of a special file, as last told.
-    sized: Option<(u64, SystemTime)>,
-}
-
 /// The table.
 pub(crate) struct Inodes {
-    dev: u64,
     table: RwLock<Table>,
 }
 
 struct Table {
-    nodes: HashMap<u64, Node>,
+    /// ROOT's device.
+    dev: u64,
+    /// Boxed: a table that has just grown is half empty.
+    nodes: HashMap<u64, Box<Node>>,
+    /// The nodes that have not the number of their inode.
     keys: HashMap<Key, u64>,
+    names: Names,
     next: u64,
 }
 
 impl Inodes {
     /// A table that knows ROOT alone.
     pub(crate) fn new(root: Key) -> Self {
-        let node = Node { key: Some(root), lookups: 1, ..Node::default() };
+        let mut node = Node::default();
+        node.lookups = 1;
+        node.set_key(Some(root));
         let table = Table {
-            nodes: HashMap::from([(ROOT_NODE, node)]),
+            dev: root.dev,
+            nodes: HashMap::from([(ROOT_NODE, Box::new(node))]),
             keys: HashMap::from([(root, ROOT_NODE)]),
+            names: Names::default(),
             next: OWN_NUMBERS,
         };
-        Self { dev: root.dev, table: RwLock::new(table) }
+        Self { table: RwLock::new(table) }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Table> {
@@ -75,7 +76,7 @@ impl Inodes {
         let mut names = Vec::with_capacity(8);
         let mut at = node;
         while at != ROOT_NODE {
-            let (parent, name) = table.nodes.get(&at)?.names.first()?;
+            let (parent, name) = table.nodes.get(&at)?.name()?;
             names.push(&**name);
             at = *parent;
         }
@@ -84,7 +85,7 @@ impl Inodes {
 
     /// What backs a node.
     pub(crate) fn key(&self, node: u64) -> Option<Key> {
-        self.read().nodes.get(&node)?.key
+        self.read().key(node)
     }
 
     /// Notes that the kernel is about to hear of `name` in `parent`, backed by `key` or by nothing. `single`: the
@@ -92,13 +93,15 @@ impl Inodes {
     pub(crate) fn found(&self, parent: u64, name: &OsStr, key: Option<Key>, single: bool) -> u64 {
         let mut table = self.write();
         let known = match key {
-            Some(key) => table.keys.get(&key).copied(),
-            None => table.child(parent, name).filter(|node| table.nodes[node].key.is_none()),
+            Some(key) => table.of_key(key),
+            None => table.child(parent, name).filter(|node| table.key(*node).is_none()),
         };
         let fits = |node: &u64| {
-            let names = &table.nodes[node].names;
+            let entry = &table.nodes[node];
             *node != ROOT_NODE
-                && (!single || names.is_empty() || names.iter().any(|(p, n)| *p == parent && **n == *name))
+                && (!single
+                    || entry.name().is_none()
+                    || entry.names().any(|(p, n)| *p == parent && **n == *name))
         };
         let node = match known {
             Some(node) if fits(&node) => node,
@@ -106,7 +109,7 @@ impl Inodes {
                 if let Some(node) = stale {
                     table.forsake(node);
                 }
-                table.add(key, self.dev)
+                table.add(key)
             }
         };
         table.bind(parent, name, node);
@@ -116,16 +119,48 @@ impl Inodes {
         node
     }
 
+    /// The node of a name in `parent`.
+    pub(crate) fn child(&self, parent: u64, name: &OsStr) -> Option<u64> {
+        self.read().child(parent, name)
+    }
+
+    /// The nodes of a name in `parent` and of all that is below it.
+    pub(crate) fn tree(&self, parent: u64, name: &OsStr) -> Vec<u64> {
+        let table = self.read();
+        let mut all = Vec::from_iter(table.child(parent, name));
+        let mut at = 0;
+        while let Some(entry) = all.get(at).and_then(|node| table.nodes.get(node)) {
+            all.extend(entry.children());
+            at += 1;
+        }
+        all
+    }
+
+    /// Keeps what a file looks like that is about to be taken away.
+    pub(crate) fn note_last(&self, node: u64, stat: FileStat) {
+        if let Some(entry) = self.write().nodes.get_mut(&node) {
+            entry.set_last(stat);
+        }
+    }
+
+    /// What the file of a node without a name looked like last; None: the node is out of date, not taken away.
+    pub(crate) fn last(&self, node: u64) -> Option<FileStat> {
+        let mut stat = self.read().nodes.get(&node)?.last()?;
+        stat.st_nlink = 0;
+        Some(stat)
+    }
+
     /// The node above (the root is above itself).
     pub(crate) fn parent(&self, node: u64) -> u64 {
         let table = self.read();
-        let name = table.nodes.get(&node).and_then(|entry| entry.names.first());
+        let name = table.nodes.get(&node).and_then(|entry| entry.name());
         name.map_or(ROOT_NODE, |(parent, _)| *parent)
     }
 
     /// The number that a directory listing shows for a file of ROOT's device.
     pub(crate) fn number(&self, ino: u64) -> u64 {
-        self.read().keys.get(&Key { dev: self.dev, ino }).copied().unwrap_or(ino)
+        let table = self.read();
+        table.keys.get(&Key { dev: table.dev, ino }).copied().unwrap_or(ino)
     }
 
     /// The kernel forgets `count` lookups.
@@ -135,6 +170,11 @@ impl Inodes {
             entry.lookups = entry.lookups.saturating_sub(count);
         }
         table.sweep(node);
+        let is_roomy = table.shrink();
+        drop(table);
+        if is_roomy {
+            memory::give_back();
+        }
     }
 
     /// A name is gone; `last`: and its file with it, so that the inode number may come back as another file.
@@ -156,11 +196,10 @@ impl Inodes {
         let mut doomed = vec![top];
         while let Some(node) = doomed.pop() {
             table.lose(node);
-            let children: Vec<_> = table.nodes.get(&node).map_or_else(Vec::new, |entry| {
-                entry.children.iter().map(|(name, child)| (Arc::clone(name), *child)).collect()
-            });
-            for (name, child) in children {
-                table.unbind(node, &name);
+            for (name, child) in
+                table.nodes.get_mut(&node).map_or_else(Vec::new, |entry| entry.take_children())
+            {
+                table.lose_name(child, node, name);
                 doomed.push(child);
             }
             table.sweep(node);
@@ -192,7 +231,7 @@ impl Inodes {
 
     /// Length and time of a special file, as last told.
     pub(crate) fn sized(&self, node: u64) -> Option<(u64, SystemTime)> {
-        self.read().nodes.get(&node)?.sized
+        self.read().nodes.get(&node)?.sized()
     }
 
     /// Keeps length and time of a special file for the next lookup.
@@ -200,7 +239,7 @@ impl Inodes {
         if self.sized(node) != sized
             && let Some(entry) = self.write().nodes.get_mut(&node)
         {
-            entry.sized = sized;
+            entry.set_sized(sized);
         }
     }
 
@@ -208,28 +247,42 @@ impl Inodes {
     fn len(&self) -> usize {
         let table = self.read();
         assert!(table.keys.len() <= table.nodes.len());
+        assert!(table.names.len() < table.nodes.len());
         table.nodes.len()
     }
 }
 
 impl Table {
     fn child(&self, parent: u64, name: &OsStr) -> Option<u64> {
-        self.nodes.get(&parent)?.children.get(name).copied()
+        self.nodes.get(&parent)?.child(name)
     }
 
-    fn add(&mut self, key: Option<Key>, dev: u64) -> u64 {
-        let own = key.filter(|key| key.dev == dev && (2..OWN_NUMBERS).contains(&key.ino));
-        let number = match own {
-            Some(key) if !self.nodes.contains_key(&key.ino) => key.ino,
-            _ => {
+    fn key(&self, node: u64) -> Option<Key> {
+        let entry = self.nodes.get(&node)?;
+        if entry.numbered { Some(Key { dev: self.dev, ino: node }) } else { entry.key() }
+    }
+
+    fn of_key(&self, key: Key) -> Option<u64> {
+        let numbered = || self.nodes.get(&key.ino).is_some_and(|entry| entry.numbered);
+        if key.dev == self.dev && numbered() { Some(key.ino) } else { self.keys.get(&key).copied() }
+    }
+
+    fn add(&mut self, key: Option<Key>) -> u64 {
+        let numbered = key
+            .filter(|key| key.dev == self.dev && (2..OWN_NUMBERS).contains(&key.ino))
+            .filter(|key| !self.nodes.contains_key(&key.ino));
+        let mut node = Node::default();
+        node.numbered = numbered.is_some();
+        let number = match (numbered, key) {
+            (Some(key), _) => key.ino,
+            (None, key) => {
                 self.next += 1;
+                node.set_key(key);
+                self.keys.extend(key.map(|key| (key, self.next)));
                 self.next
             }
         };
-        self.nodes.insert(number, Node { key, ..Node::default() });
-        if let Some(key) = key {
-            self.keys.insert(key, number);
-        }
+        self.nodes.insert(number, Box::new(node));
         number
     }
 
@@ -243,30 +296,46 @@ impl Table {
             }
             None => {}
         }
-        let name: Name = Arc::from(name);
+        let name = self.names.share(name);
         if let Some(entry) = self.nodes.get_mut(&parent) {
-            entry.children.insert(Arc::clone(&name), node);
+            entry.add_child(name.clone(), node);
         }
         if let Some(entry) = self.nodes.get_mut(&node) {
-            entry.names.push((parent, name));
+            entry.add_name(parent, name);
         }
     }
 
     fn unbind(&mut self, parent: u64, name: &OsStr) {
-        let Some(entry) = self.nodes.get_mut(&parent) else { return };
-        if let Some(child) = entry.children.remove(name)
-            && let Some(entry) = self.nodes.get_mut(&child)
-        {
-            entry.names.retain(|(p, n)| *p != parent || **n != *name);
+        if let Some((name, child)) = self.nodes.get_mut(&parent).and_then(|entry| entry.remove_child(name)) {
+            self.lose_name(child, parent, name);
         }
+    }
+
+    /// A node is no child of `parent` any more.
+    fn lose_name(&mut self, node: u64, parent: u64, name: Name) {
+        if let Some(entry) = self.nodes.get_mut(&node) {
+            entry.remove_name(parent, &name);
+        }
+        self.names.release(name);
+    }
+
+    /// A name that a node had before leads nowhere now.
+    fn lose_child(&mut self, parent: u64, name: Name) {
+        if let Some(entry) = self.nodes.get_mut(&parent) {
+            entry.remove_child(&name);
+        }
+        self.names.release(name);
     }
 
     /// The backing file is gone: its inode number no longer leads here.
     fn lose(&mut self, node: u64) {
-        if let Some(key) = self.nodes.get_mut(&node).and_then(|entry| entry.key.take())
-            && self.keys.get(&key) == Some(&node)
-        {
-            self.keys.remove(&key);
+        let Some(entry) = self.nodes.get_mut(&node) else { return };
+        entry.numbered = false;
+        if let Some(key) = entry.key() {
+            entry.set_key(None);
+            if self.keys.get(&key) == Some(&node) {
+                self.keys.remove(&key);
+            }
         }
     }
 
@@ -276,9 +345,8 @@ impl Table {
             return;
         }
         self.lose(node);
-        let names = self.nodes.get(&node).map_or_else(Vec::new, |entry| entry.names.clone());
-        for (parent, name) in names {
-            self.unbind(parent, &name);
+        for (parent, name) in self.nodes.get_mut(&node).map_or_else(Vec::new, |entry| entry.take_names()) {
+            self.lose_child(parent, name);
         }
         self.sweep(node);
     }
@@ -287,18 +355,29 @@ impl Table {
     fn sweep(&mut self, node: u64) {
         let mut doomed = vec![node];
         while let Some(node) = doomed.pop() {
-            let idle = |entry: &Node| entry.lookups == 0 && entry.children.is_empty();
-            if node == ROOT_NODE || !self.nodes.get(&node).is_some_and(idle) {
+            let idle = |entry: &Node| entry.lookups == 0 && !entry.has_children();
+            if node == ROOT_NODE || !self.nodes.get(&node).is_some_and(|entry| idle(entry)) {
                 continue;
             }
             self.lose(node);
-            for (parent, name) in self.nodes.remove(&node).map_or_else(Vec::new, |entry| entry.names) {
-                if let Some(entry) = self.nodes.get_mut(&parent) {
-                    entry.children.remove(&name);
-                }
+            for (parent, name) in
+                self.nodes.remove(&node).map_or_else(Vec::new, |mut entry| entry.take_names())
+            {
+                self.lose_child(parent, name);
                 doomed.push(parent);
             }
         }
+    }
+
+    /// Gives up room that a larger table needed; whether there was any to speak of.
+    fn shrink(&mut self) -> bool {
+        let (used, room) = (self.nodes.len(), self.nodes.capacity());
+        if room < memory::LARGE || used > room / 8 {
+            return false;
+        }
+        self.nodes.shrink_to(2 * used);
+        self.names.shrink_to(2 * used);
+        true
     }
 }
 

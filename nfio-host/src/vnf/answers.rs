@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::handle::{Handle, Scope};
 use super::instance::Instance;
-use super::{VnfsOperations, call, last_error, spec, standard, verb};
+use super::{VnfsOperations, call, instance, last_error, spec, standard, verb};
 use crate::error::{HostError, HypervisorError, NfioError, Result};
 use crate::fs::operations::{Access, Caller, Lane, OnChange, Operations, TypeState, Written};
 use crate::hypervisor::Execution;
@@ -67,8 +67,9 @@ impl Operations for VnfsOperations {
             (Handler::Standard(name), _, _) if Self::answered_from_memory(name) => Lane::Inline,
             (Handler::Standard(_), _, _) => bounded("values", 4, 64, self.deadlines.read, libc::EAGAIN),
             (Handler::Own, _, _) => Lane::Bounded {
-                // A plugin that replaces another does not wait behind calls that the other never answers.
-                key: format!("module {} {}", at.ty, self.registry.loads(at.ty)),
+                // A plugin that replaces another does not wait behind calls that the other never answers, nor one
+                // instance behind another whose guest does not: how many calls a type has in all, it bounds itself.
+                key: format!("module {}/{} {}", at.ty, at.name, self.registry.loads(at.ty)),
                 width: modules::LANE_WIDTH,
                 queue: 256,
                 deadline: self.deadlines.read,
@@ -78,10 +79,12 @@ impl Operations for VnfsOperations {
     }
 
     fn attributes(&self, at: tree::Instance<'_>, file: &File) -> Result<Option<(u64, SystemTime)>> {
-        let instance = self.instance(at)?;
         match &file.handler {
-            Handler::Standard(_) if file.kind == Kind::Log => standard::log_attributes(&instance).map(Some),
+            Handler::Standard(_) if file.kind == Kind::Log => {
+                standard::log_attributes(&instance::private_file(&self.root, at, "log")?).map(Some)
+            }
             Handler::Own if file.sized => {
+                let instance = self.instance(at)?;
                 let module = self.own(&instance, file)?;
                 let handle = self.lend(&instance, Scope::Getattr)?;
                 let attributes = module.getattr(&handle, &file.path)?;

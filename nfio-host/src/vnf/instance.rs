@@ -12,6 +12,7 @@ use super::turns::{Busy, Turns};
 use super::verb::Verb;
 use crate::beneath;
 use crate::error::{HypervisorError, NfioError, Result, one_line};
+use crate::fault::{self, Step};
 use crate::hypervisor::Status;
 use crate::root::Root;
 use crate::tree;
@@ -38,7 +39,8 @@ pub(super) struct Instance {
 
 #[derive(Default)]
 struct Now {
-    record: Option<Record>,
+    /// Boxed: most instances of many are not deployed.
+    record: Option<Box<Record>>,
     transition: Option<Status>,
     last_verb: Option<Verb>,
     /// The status that was told last, to a reader or by the observer.
@@ -68,7 +70,7 @@ impl Instance {
     pub(super) fn load(root: &Root, at: tree::Instance<'_>) -> Result<Self> {
         let private = private_directory(root, at);
         real_directory(&private)?;
-        let record = Record::load(&private.join("record.toml"))?;
+        let record = Record::load(&private.join("record.toml"))?.map(Box::new);
         Ok(Self {
             ty: at.ty.to_owned(),
             name: at.name.to_owned(),
@@ -163,7 +165,7 @@ impl Instance {
 
     /// The record, while deployed.
     pub(super) fn record(&self) -> Option<Record> {
-        self.now().record.clone()
+        self.now().record.as_deref().cloned()
     }
 
     /// The record.
@@ -179,7 +181,8 @@ impl Instance {
     /// Writes the record to disk, synced, then to memory.
     pub(super) fn set_record(&self, record: Record) -> Result<()> {
         record.save(&self.private("record.toml"))?;
-        self.now().record = Some(record);
+        self.now().record = Some(Box::new(record));
+        fault::at(Step::RecordSaved);
         Ok(())
     }
 
@@ -187,6 +190,7 @@ impl Instance {
     pub(super) fn clear_record(&self) -> Result<()> {
         remove_synced(&self.private("record.toml"))?;
         self.now().record = None;
+        fault::at(Step::RecordCleared);
         Ok(())
     }
 }
@@ -194,6 +198,14 @@ impl Instance {
 /// `ROOT/.nfio/instances/<type>/<name>`.
 pub(super) fn private_directory(root: &Root, at: tree::Instance<'_>) -> PathBuf {
     [&root.private(), Path::new("instances"), Path::new(at.ty), Path::new(at.name)].iter().collect()
+}
+
+/// Path of one of the private files of an instance that need not be known otherwise: who lists ten thousand of them
+/// leaves none in memory.
+pub(super) fn private_file(root: &Root, at: tree::Instance<'_>, name: &str) -> Result<PathBuf> {
+    let private = private_directory(root, at);
+    real_directory(&private)?;
+    Ok(private.join(name))
 }
 
 /// Makes the private directory of an instance or a chain and answers its UUID; one that has a UUID keeps it.

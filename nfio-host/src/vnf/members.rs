@@ -68,7 +68,7 @@ impl VnfsOperations {
         let instance = self.instance(at)?;
         let _turn = instance.busy()?;
         match self.status(&instance)? {
-            Status::Running => self.configure(&instance),
+            Status::Running => self.configure(&instance, false),
             status => Err(HypervisorError::NotRunning(format!("{instance} is {status}")).into()),
         }
     }

@@ -14,7 +14,9 @@ use super::disk::{io, names, open_dir, remove_directory};
 use super::instance::{self, Instance};
 use super::mend;
 use super::unborn::call_mkdir;
+use crate::beneath;
 use crate::error::{HostError, HypervisorError, NfioError, Result};
+use crate::fault::{self, Step};
 use crate::fs::operations::Caller;
 use crate::modules::{Module, Table};
 use crate::tree::{self, NF_TYPES};
@@ -33,9 +35,11 @@ impl VnfsOperations {
             return Err(NfioError::posix(libc::EEXIST, format!("{}/{} exists", at.ty, at.name)));
         }
         let aside = unused_name();
+        let _watch = fault::watch(at);
         let made = self.create_aside(&parent, &aside, at, mode, caller, &table, &module).and_then(|()| {
             renameat2(&parent, aside.as_str(), &parent, at.name, RenameFlags::RENAME_NOREPLACE)
                 .map_err(|e| create_error(at, io(e)))
+                .inspect(|()| fault::at(Step::SkeletonInPlace))
         });
         if let Err(e) = &made {
             // mkdir(2) reports an errno, and there is no last_error to tell more.
@@ -71,9 +75,13 @@ impl VnfsOperations {
             // What an earlier instance of this name left behind in a crash.
             remove_directory(&private).map_err(fail)?;
         }
+        fault::at(Step::PrivateCleared);
         instance::make_private(&private).map_err(fail)?;
+        fault::at(Step::PrivateMade);
         self.forget_instance(at);
-        call_mkdir(module.clone(), at, directory, self.deadlines.read)
+        call_mkdir(module.clone(), at, directory, self.deadlines.read)?;
+        fault::at(Step::ModuleMkdir);
+        Ok(())
     }
 
     /// Removes an undeployed instance with its skeleton.
@@ -81,12 +89,16 @@ impl VnfsOperations {
         let instance = self.instance(at)?;
         let _busy = instance.try_busy()?;
         self.refuse_if_deployed(&instance)?;
+        let _watch = fault::watch(at);
         let parent = self.type_directory(at.ty)?;
         let table = self.registry.table(at.ty);
         let aside = put_aside(&parent, at.name, table.as_deref(), &*instance)?;
         self.forget_instance(at);
         self.clear_aside(at.ty, &aside);
-        remove_directory(&instance::private_directory(&self.root, at))
+        fault::at(Step::SkeletonRemoved);
+        remove_directory(&instance::private_directory(&self.root, at))?;
+        fault::at(Step::PrivateRemoved);
+        Ok(())
     }
 
     /// Removes what stands aside. Nobody sees it any more: what resists is logged, and the next mount tries again.
@@ -108,6 +120,7 @@ impl VnfsOperations {
         self.refuse_if_deployed(&instance)?;
         let parent = self.type_directory(from.ty)?;
         refuse_existing(&parent, to.name, flags)?;
+        let _watch = fault::watch(from);
         // A guest whose instance was removed in ROOT, past nfio: its record must not be lost.
         self.refuse_if_deployed(&*self.instance(to)?)?;
         let private = |at| instance::private_directory(&self.root, at);
@@ -145,17 +158,19 @@ impl VnfsOperations {
         Ok(())
     }
 
-    /// Removes what is kept of instances that are gone: a crash came between the two. A record stays in any case.
+    /// Removes what is kept of instances that are gone, and of those that are there what was half written: a crash came
+    /// between the two. A record stays in any case.
     pub(super) fn clear_private(&self) -> Result<()> {
         for (ty, name) in instance::all_private(&self.root)? {
             let at = tree::Instance { ty: &ty, name: &name };
             let private = instance::private_directory(&self.root, at);
-            let there = exists(self.root.dir(), &at.path());
-            if !there
-                && !private.join("record.toml").exists()
-                && let Err(e) = remove_directory(&private)
-            {
-                tracing::warn!("{} is left over and cannot be removed: {e}", private.display());
+            let kept = exists(self.root.dir(), &at.path()) || private.join("record.toml").exists();
+            let cleared = match kept {
+                true => beneath::clear_half_written(&private).map_err(NfioError::from),
+                false => remove_directory(&private),
+            };
+            if let Err(e) = cleared {
+                tracing::warn!("what is left over in {} cannot be removed: {e}", private.display());
             }
         }
         Ok(())
@@ -172,12 +187,14 @@ pub(crate) fn make_skeleton(
     content: impl Fn(&str) -> String,
 ) -> Result<OwnedFd> {
     let directory = make_directory(parent, aside, mode, owner)?;
+    fault::at(Step::SkeletonBegun);
     for path in table.directories() {
         make_directory(directory.as_fd(), path, 0o755, owner)?;
     }
     for file in table.files() {
         make_file(directory.as_fd(), &file.path, file.mode, owner, content(&file.path).as_bytes())?;
     }
+    fault::at(Step::SkeletonFilled);
     Ok(directory)
 }
 
@@ -203,6 +220,7 @@ pub(crate) fn put_aside(
     foreign(name)?;
     let aside = unused_name();
     renameat2(parent, name, parent, aside.as_str(), RenameFlags::RENAME_NOREPLACE).map_err(io)?;
+    fault::at(Step::SkeletonAside);
     // Somebody may have added a file between the look and the rename: then it comes back.
     if let Err(e) = foreign(&aside) {
         renameat2(parent, aside.as_str(), parent, name, RenameFlags::RENAME_NOREPLACE).map_err(io)?;
@@ -234,6 +252,7 @@ pub(crate) fn move_both(
     // The private side first: it can be put back where the other step fails.
     if old.exists() {
         fs::rename(old, new)?;
+        fault::at(Step::PrivateRenamed);
     }
     if let Err(e) = renameat2(parent, from, parent, to, RenameFlags::RENAME_NOREPLACE) {
         if new.exists() {
@@ -241,6 +260,7 @@ pub(crate) fn move_both(
         }
         return Err(io(e));
     }
+    fault::at(Step::InstanceRenamed);
     Ok(())
 }
 

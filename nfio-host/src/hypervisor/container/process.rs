@@ -114,6 +114,21 @@ impl Held {
         }
     }
 
+    /// Waits, at most for `limit`, until this process, a container's small init, has run the container's command or
+    /// ended for want of it: it forks a copy of itself, which becomes the command.
+    pub(in crate::hypervisor) fn runs_its_command(&self, limit: Duration) {
+        let end = Instant::now() + limit;
+        let program = |pid: &str| fs::read_link(format!("/proc/{pid}/exe")).ok();
+        let pid = self.pid.to_string();
+        let begun = || {
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+            // Asked once there is a child: before, the process may still have to become the init.
+            let init = program(&pid);
+            children.split_whitespace().any(|child| program(child).is_some_and(|it| Some(it) != init))
+        };
+        while !begun() && Instant::now() < end && !self.ended_within(Duration::from_millis(1)) {}
+    }
+
     /// Sends a signal; a process that has ended meanwhile is no error.
     pub(in crate::hypervisor) fn signal(&self, signal: Signal) -> io::Result<()> {
         // SAFETY: the descriptor is a pidfd that lives as long as self; the siginfo pointer may be null.

@@ -81,6 +81,11 @@ impl Lxc {
             );
             return Err(HypervisorError::Connection(message).into());
         }
+        if let Some(device) = spec.needs.devices.first() {
+            return Err(NfioError::configuration(format!(
+                "the type needs the device {device}, and libvirt's containers get none of their host: use Oci or Docker"
+            )));
+        }
         let boot = &spec.boot;
         let sysctls = Sysctls::of(spec)?;
         container::unsupported(
@@ -343,6 +348,22 @@ fn find_program(inside: &Inside, program: &str, environment: &[String]) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_that_a_type_needs_is_refused_by_its_name() {
+        let state = tempfile::tempdir().unwrap();
+        let config = LibvirtConfig {
+            state: state.path().into(),
+            settings: crate::config::Libvirt::default(),
+            hosts: Default::default(),
+        };
+        let (lxc, host) = (Lxc::new(&config), Host::new("lxc:///system".into(), true).unwrap());
+        let mut spec = GuestSpec::example();
+        lxc.check(&spec, &host).unwrap();
+        spec.needs.devices.push("/dev/net/tun".into());
+        let error = lxc.check(&spec, &host).unwrap_err();
+        assert!(error.code() == 720 && error.to_string().contains("/dev/net/tun"), "{error}");
+    }
 
     #[test]
     fn a_program_is_looked_for_in_the_image() {
