@@ -8,6 +8,7 @@ mod filesystem;
 use fuser::{Config, MountOption, Session, SessionACL};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
+use nix::sys::statfs::statfs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -56,6 +57,12 @@ impl State {
     fn lock(&self) -> MutexGuard<'_, Option<std::result::Result<(), NfioError>>> {
         self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Whether nothing of ours is mounted any more. The kernel now and then tells an unmount in the words of an abort,
+    /// which leaves a dead mount behind.
+    fn is_gone(&self) -> bool {
+        !matches!(statfs(&self.mountpoint), Err(Errno::ENOTCONN | Errno::ECONNABORTED))
+    }
 }
 
 /// Mounts; the file system is ready when this returns.
@@ -74,7 +81,10 @@ pub fn mount(nfio: Nfio, config: MountConfig) -> Result<Mounted> {
     let state = Arc::new(State { mountpoint, end: Mutex::new(None), ended: Condvar::new() });
     let serving = Arc::clone(&state);
     let body = move || {
-        let end = session.run().map_err(NfioError::from);
+        let end = match session.run() {
+            Err(e) if e.raw_os_error() == Some(libc::ECONNABORTED) && serving.is_gone() => Ok(()),
+            end => end.map_err(NfioError::from),
+        };
         *serving.lock() = Some(end);
         serving.ended.notify_all();
     };
