@@ -67,7 +67,7 @@ impl Driver {
         Mounted::on(match self {
             Self::Oci => Place::default(),
             Self::Docker => Engine::local().by_socket(),
-            Self::Libvirt => Libvirtd::local().place(),
+            Self::Libvirt => Libvirtd::without_machines().place(),
         })
     }
 }

@@ -71,10 +71,17 @@ impl Libvirtd {
     /// The name of the network to which its guests connect, with addresses by DHCP.
     pub const NETWORK: &str = "nfio";
 
-    /// The daemon of this machine; shared by all tests, which never stop it. They run two virtual machines at a time.
+    /// The daemon of this machine; shared by all tests, which never stop it. They run two virtual machines at a time, so
+    /// that no other test of the binary may have any.
     pub fn local() -> &'static Self {
         static LOCAL: OnceLock<Libvirtd> = OnceLock::new();
         LOCAL.get_or_init(|| Self::machines(2))
+    }
+
+    /// A daemon that tests share which let no guest boot.
+    pub fn without_machines() -> &'static Self {
+        static IDLE: OnceLock<Libvirtd> = OnceLock::new();
+        IDLE.get_or_init(|| Self::machines(0))
     }
 
     /// A daemon that a test has for itself, for `count` virtual machines at a time. It waits until no more than two run
