@@ -85,13 +85,14 @@ pub(crate) fn judge(cases: &mut Cases, count: usize) {
         println!("heap: {} KiB after the mount, {} KiB with all listed", before.anonymous, listed.anonymous);
         let mut left = forget(&mounted);
         println!("heap: {left} KiB once they are forgotten");
-        assert!(left <= before.anonymous + grown / 2, "{left} KiB are left");
+        // Pages of which a few bytes are in use stay.
+        assert!(left <= before.anonymous + grown * 3 / 4, "{left} KiB are left");
         for _ in 0..ROUNDS {
             find(&mounted.path().join("nf-types/firewall"), &["-size", "+1"]);
             left = forget(&mounted);
             println!("heap: {left} KiB once they are listed and forgotten again");
         }
-        // Pages of which a few bytes are in use stay, so it is more than the first time; it does not pile up.
+        // It may be more than the first time, but it does not pile up.
         assert!(left <= listed.anonymous + grown / 2, "{left} KiB are left");
     });
     remove_all(&mounted);
