@@ -17,6 +17,7 @@ mod names;
 mod nfio;
 pub mod operations;
 mod ordinary;
+mod passthrough;
 mod polls;
 mod rules;
 mod special;

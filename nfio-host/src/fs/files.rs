@@ -21,8 +21,8 @@ use super::{Answer, Nfio, ordinary, rules};
 /// How the kernel is to treat an open file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Io {
-    /// Through its page cache.
-    Cached,
+    /// By the kernel itself (passthrough), or else through its page cache.
+    Ordinary,
     /// Each read and write comes here. The kernel holds the inode's lock during a write, shared where it neither
     /// appends nor goes past the size shown: an open with O_TRUNC (`echo … > action`), `>>` and chmod then wait for
     /// its answer, which the deadline bounds; reads, stat and other opens do not.
@@ -72,7 +72,7 @@ impl Nfio {
         if flags & libc::O_TRUNC != 0 && caller.uid != 0 {
             ordinary::strip_privileges(&fd)?;
         }
-        Ok((self.handles.insert(node, Open::Ordinary(fd)), Io::Cached))
+        Ok((self.handles.insert(node, Open::Ordinary(fd)), Io::Ordinary))
     }
 
     fn open_special(&self, node: u64, flags: i32, file: Arc<File>) -> Answer<(u64, Io)> {
@@ -125,7 +125,7 @@ impl Nfio {
         let node = entry.attributes.node;
         let (handle, io) = match special {
             Some(file) => self.open_special(node, flags, file)?,
-            None => (self.handles.insert(node, Open::Ordinary(fd)), Io::Cached),
+            None => (self.handles.insert(node, Open::Ordinary(fd)), Io::Ordinary),
         };
         Ok((entry, handle, io))
     }
@@ -235,10 +235,19 @@ impl Nfio {
         self.handles.get(handle).map(drop)
     }
 
-    /// release.
-    pub(super) fn release(&self, handle: u64) {
+    /// release; whether it was an ordinary file.
+    pub(super) fn release(&self, handle: u64) -> bool {
         self.polls.closed(handle);
-        self.handles.remove(handle);
+        self.handles.remove(handle).is_some_and(|handle| matches!(handle.open, Open::Ordinary(_)))
+    }
+
+    /// Does something with the descriptor of an open ordinary file.
+    pub(super) fn with_descriptor<T>(
+        &self,
+        handle: u64,
+        work: impl FnOnce(BorrowedFd<'_>) -> Option<T>,
+    ) -> Option<T> {
+        work(self.handles.get(handle).ok()?.ordinary().ok()?)
     }
 
     /// fsync, of directories too. What nothing in ROOT holds needs none.

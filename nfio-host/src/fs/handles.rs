@@ -98,16 +98,16 @@ impl Handles {
     }
 
     /// Closes; the descriptor goes with the last request that uses it.
-    pub(crate) fn remove(&self, number: u64) {
+    pub(crate) fn remove(&self, number: u64) -> Option<Arc<Handle>> {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(handle) = table.handles.remove(&number) else { return };
+        let handle = table.handles.remove(&number)?;
         if let Some(of_node) = table.of_node.get_mut(&handle.node) {
             of_node.retain(|other| *other != number);
             if of_node.is_empty() {
                 table.of_node.remove(&handle.node);
             }
         }
-        drop(table);
+        Some(handle)
     }
 
     /// Some handle of a node that has a descriptor.

@@ -5,6 +5,7 @@ use middlebox_sdk::{File, Kind};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 use nix::sys::statvfs::{Statvfs, fstatvfs};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -270,6 +271,11 @@ impl Nfio {
             return Err(Errno::EPERM);
         }
         let (reached, stat) = self.reach(node, handle)?;
+        if *change == Change::default() {
+            // Before it writes by itself for somebody without CAP_FSETID, and at a chown to nobody, the kernel has the
+            // mode's privileges taken away by a setattr of nothing; security.capability it removes by itself.
+            ordinary::strip_privileges(reached.fd()?)?;
+        }
         let special = self.special_at(&path, &stat);
         match (change.size, &special) {
             (Some(_), Some(file)) if file.mode & 0o222 == 0 => return Err(Errno::EACCES),
@@ -302,6 +308,13 @@ impl Nfio {
     /// statfs: that of ROOT.
     pub(super) fn statfs(&self) -> Answer<Statvfs> {
         fstatvfs(self.root.root())
+    }
+
+    /// How many file systems may lie upon one another below MOUNT for the kernel to pass files through: one more than
+    /// below ROOT, which in a container is often an overlay.
+    pub(super) fn stack_depth(&self) -> u32 {
+        let overlay = fstatfs(self.root.root()).is_ok_and(|s| s.filesystem_type() == OVERLAYFS_SUPER_MAGIC);
+        if overlay { 2 } else { 1 }
     }
 
     /// access: the kernel judges by mode and owner and asks only whether the node is there.

@@ -2,13 +2,14 @@
 //! here, so that none of fuser's defaults answers ENOSYS, which the kernel would remember.
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, INodeNo, InitFlags,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags,
-    ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
-    ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
-    TimeOrNow, WriteFlags,
+    AccessFlags, BackingId, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,8 +17,9 @@ use std::time::SystemTime;
 
 use super::answers::{GENERATION, attr, caller, empty, entry, fopen, guarded, statfs, write, xattr};
 use super::convert::{attributes, device, kind, refusal, time};
-use crate::fs::files::Write;
+use crate::fs::files::{Io, Write};
 use crate::fs::ordinary::Change;
+use crate::fs::passthrough::Passthrough;
 use crate::fs::polls::Wake;
 use crate::fs::{Answer, Nfio};
 
@@ -26,11 +28,27 @@ const MAX_WRITE: u32 = 1 << 20;
 /// A file system as fuser wants it.
 pub(super) struct Adapter {
     nfio: Arc<Nfio>,
+    /// None: this kernel cannot pass files through.
+    passthrough: Option<Passthrough<BackingId>>,
 }
 
 impl Adapter {
     pub(super) fn new(nfio: Nfio) -> Self {
-        Self { nfio: Arc::new(nfio) }
+        Self { nfio: Arc::new(nfio), passthrough: None }
+    }
+
+    /// Which way the bytes of an ordinary file go that is open as `handle`.
+    fn way(
+        &self,
+        node: u64,
+        (handle, io): (u64, Io),
+        register: impl FnOnce(BorrowedFd<'_>) -> std::io::Result<BackingId>,
+    ) -> Option<Arc<BackingId>> {
+        let passthrough = self.passthrough.as_ref().filter(|_| io == Io::Ordinary)?;
+        passthrough.enter(node, || {
+            // What cannot be passed through (a file system stacked too deep) comes to us, as every file once did.
+            self.nfio.with_descriptor(handle, |fd| register(fd).ok())
+        })
     }
 }
 
@@ -51,6 +69,9 @@ impl Filesystem for Adapter {
         if let Err(most) = config.set_max_write(MAX_WRITE) {
             let _ = config.set_max_write(most);
         }
+        let passes = config.set_max_stack_depth(self.nfio.stack_depth()).is_ok()
+            && config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok();
+        self.passthrough = passes.then(Passthrough::default);
         Ok(())
     }
 
@@ -171,7 +192,13 @@ impl Filesystem for Adapter {
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         guarded("open", move || match self.nfio.open(node.0, flags.0, caller(request)) {
-            Ok((handle, io)) => reply.opened(FileHandle(handle), fopen(io)),
+            Ok((handle, io)) => {
+                let way = self.way(node.0, (handle, io), |fd| reply.open_backing(fd));
+                match way {
+                    Some(backing) => reply.opened_passthrough(FileHandle(handle), fopen(io), &backing),
+                    None => reply.opened(FileHandle(handle), fopen(io)),
+                }
+            }
             Err(errno) => reply.error(refusal(errno)),
         });
     }
@@ -229,7 +256,7 @@ impl Filesystem for Adapter {
     fn release(
         &self,
         _request: &Request,
-        _node: INodeNo,
+        node: INodeNo,
         handle: FileHandle,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
@@ -237,7 +264,10 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         guarded("release", move || {
-            self.nfio.release(handle.0);
+            let ordinary = self.nfio.release(handle.0);
+            if let Some(passthrough) = self.passthrough.as_ref().filter(|_| ordinary) {
+                passthrough.leave(node.0);
+            }
             reply.ok();
         });
     }
@@ -371,8 +401,14 @@ impl Filesystem for Adapter {
     ) {
         guarded("create", move || match self.nfio.create(parent.0, name, mode, flags, caller(request)) {
             Ok((entry, handle, io)) => {
-                let shown = attributes(&entry.attributes);
-                reply.created(&entry.ttl, &shown, GENERATION, FileHandle(handle), fopen(io));
+                let (shown, file) = (attributes(&entry.attributes), FileHandle(handle));
+                let way = self.way(entry.attributes.node, (handle, io), |fd| reply.open_backing(fd));
+                match way {
+                    Some(backing) => {
+                        reply.created_passthrough(&entry.ttl, &shown, GENERATION, file, fopen(io), &backing);
+                    }
+                    None => reply.created(&entry.ttl, &shown, GENERATION, file, fopen(io)),
+                }
             }
             Err(errno) => reply.error(refusal(errno)),
         });
