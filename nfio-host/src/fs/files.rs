@@ -2,7 +2,7 @@
 
 use middlebox_sdk::{File, Kind};
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, copy_file_range, fallocate};
+use nix::fcntl::{FallocateFlags, OFlag, copy_file_range, fallocate};
 use nix::sys::stat::fstat;
 use nix::sys::uio::{pread, pwrite};
 use nix::unistd::{Whence, fdatasync, fsync, lseek64};
@@ -62,11 +62,8 @@ impl Nfio {
             return Ok((self.handles.insert(node, Open::Module(Reader::default())), Io::Direct));
         }
         let special = path.as_ref().and_then(|path| self.special(path));
-        if let Some(file) = special {
-            let (_, stat) = self.reach(node, None)?;
-            if path.is_some_and(|path| self.special_at(&path, &stat).is_some()) {
-                return self.open_special(node, flags, file);
-            }
+        if let Some(file) = special.filter(|_| self.inodes.is_regular(node)) {
+            return self.open_special(node, flags, file);
         }
         let fd = self.open_ordinary(node, flags)?;
         if flags & libc::O_TRUNC != 0 && caller.uid != 0 {
@@ -144,7 +141,6 @@ impl Nfio {
         };
         match &handle.open {
             Open::Ordinary(fd) => read_ordinary(fd, offset, length, reply),
-            Open::Directory(_) => reply(Err(Errno::EISDIR)),
             Open::Module(reader) => {
                 let kept = reader.read(offset, length).map_or_else(
                     || {
@@ -226,7 +222,6 @@ impl Nfio {
                 );
             }
             Open::Special(..) | Open::Module(_) => reply(Err(Errno::EACCES)),
-            Open::Directory(_) => reply(Err(Errno::EISDIR)),
         }
     }
 
@@ -237,8 +232,13 @@ impl Nfio {
 
     /// release; whether it was an ordinary file.
     pub(super) fn release(&self, handle: u64) -> bool {
-        self.polls.closed(handle);
-        self.handles.remove(handle).is_some_and(|handle| matches!(handle.open, Open::Ordinary(_)))
+        match self.handles.remove(handle).as_deref() {
+            Some(Handle { open: Open::Ordinary(_), .. }) => true,
+            _ => {
+                self.polls.closed(handle);
+                false
+            }
+        }
     }
 
     /// Does something with the descriptor of an open ordinary file.
@@ -250,13 +250,23 @@ impl Nfio {
         work(self.handles.get(handle).ok()?.ordinary().ok()?)
     }
 
-    /// fsync, of directories too. What nothing in ROOT holds needs none.
+    /// fsync. What nothing in ROOT holds needs none.
     pub(super) fn fsync(&self, handle: u64, data_only: bool) -> Answer<()> {
         match self.handles.get(handle)?.fd() {
             Some(fd) if data_only => fdatasync(fd),
             Some(fd) => fsync(fd),
             None => Ok(()),
         }
+    }
+
+    /// fsync of a directory, which is not open here.
+    pub(super) fn fsync_directory(&self, node: u64, data_only: bool) -> Answer<()> {
+        let path = self.path(node)?;
+        if is_virtual(&path) {
+            return Ok(());
+        }
+        let fd = self.root.open(&path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        if data_only { fdatasync(fd) } else { fsync(fd) }
     }
 
     /// fallocate.

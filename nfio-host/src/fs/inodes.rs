@@ -3,9 +3,9 @@
 //! share one, and keeps its names (parent and name), never a descriptor: a renamed directory moves one link and all
 //! paths below it are right again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
 
@@ -14,6 +14,9 @@ pub(crate) const ROOT_NODE: u64 = 1;
 /// Numbers from here on are ours; below they are inode numbers of ROOT's own device, which stay the same when a
 /// node is forgotten and looked up again.
 const OWN_NUMBERS: u64 = 1 << 62;
+
+/// So many names are kept once for all nodes that have them.
+const COMMON: usize = 1024;
 
 /// What backs a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,15 +29,53 @@ pub(crate) struct Key {
 
 type Name = Arc<OsStr>;
 
+/// There are as many as the kernel knows names, hundreds of thousands: what few of them have takes no room in all.
 #[derive(Default)]
 struct Node {
     /// None: nothing backs it, or what did is gone.
     key: Option<Key>,
-    names: Vec<(u64, Name)>,
-    children: HashMap<Name, u64>,
+    name: Option<(u64, Name)>,
+    /// The other names of a file that has several.
+    more: Vec<(u64, Name)>,
+    #[allow(clippy::box_collection, reason = "an empty map takes six times the room of no box")]
+    children: Option<Box<HashMap<Name, u64>>>,
     lookups: u64,
-    /// Length and time of a special file, as last told.
-    sized: Option<(u64, SystemTime)>,
+    /// Its file in ROOT is a regular one.
+    regular: bool,
+}
+
+impl Node {
+    fn names(&self) -> impl Iterator<Item = &(u64, Name)> {
+        self.name.iter().chain(&self.more)
+    }
+
+    fn add_name(&mut self, parent: u64, name: Name) {
+        match &self.name {
+            None => self.name = Some((parent, name)),
+            Some(_) => self.more.push((parent, name)),
+        }
+    }
+
+    fn remove_name(&mut self, parent: u64, name: &OsStr) {
+        let other = |(p, n): &(u64, Name)| *p != parent || **n != *name;
+        self.more.retain(other);
+        if !self.name.as_ref().is_some_and(other) {
+            self.name = self.more.pop();
+        }
+    }
+
+    fn children(&self) -> impl Iterator<Item = (&Name, &u64)> {
+        self.children.iter().flat_map(|children| children.iter())
+    }
+
+    fn remove_child(&mut self, name: &OsStr) -> Option<u64> {
+        let children = self.children.as_mut()?;
+        let child = children.remove(name);
+        if children.is_empty() {
+            self.children = None;
+        }
+        child
+    }
 }
 
 /// The table.
@@ -45,7 +86,12 @@ pub(crate) struct Inodes {
 
 struct Table {
     nodes: HashMap<u64, Node>,
+    /// Nodes whose number is not that of their inode.
     keys: HashMap<Key, u64>,
+    /// Length and time of special files, as last told.
+    sized: HashMap<u64, (u64, SystemTime)>,
+    /// The names that many nodes have, as those of skeletons.
+    common: HashSet<Name>,
     next: u64,
 }
 
@@ -56,6 +102,8 @@ impl Inodes {
         let table = Table {
             nodes: HashMap::from([(ROOT_NODE, node)]),
             keys: HashMap::from([(root, ROOT_NODE)]),
+            sized: HashMap::new(),
+            common: HashSet::new(),
             next: OWN_NUMBERS,
         };
         Self { dev: root.dev, table: RwLock::new(table) }
@@ -75,7 +123,7 @@ impl Inodes {
         let mut names = Vec::with_capacity(8);
         let mut at = node;
         while at != ROOT_NODE {
-            let (parent, name) = table.nodes.get(&at)?.names.first()?;
+            let (parent, name) = table.nodes.get(&at)?.name.as_ref()?;
             names.push(&**name);
             at = *parent;
         }
@@ -89,16 +137,24 @@ impl Inodes {
 
     /// Notes that the kernel is about to hear of `name` in `parent`, backed by `key` or by nothing. `single`: the
     /// backing file can have no second name, so another one that is on record is out of date and its node with it.
-    pub(crate) fn found(&self, parent: u64, name: &OsStr, key: Option<Key>, single: bool) -> u64 {
+    /// `regular`: it is a regular file.
+    pub(crate) fn found(
+        &self,
+        parent: u64,
+        name: &OsStr,
+        key: Option<Key>,
+        single: bool,
+        regular: bool,
+    ) -> u64 {
         let mut table = self.write();
         let known = match key {
-            Some(key) => table.keys.get(&key).copied(),
+            Some(key) => table.known(key, self.dev),
             None => table.child(parent, name).filter(|node| table.nodes[node].key.is_none()),
         };
         let fits = |node: &u64| {
-            let names = &table.nodes[node].names;
+            let mut names = table.nodes[node].names().peekable();
             *node != ROOT_NODE
-                && (!single || names.is_empty() || names.iter().any(|(p, n)| *p == parent && **n == *name))
+                && (!single || names.peek().is_none() || names.any(|(p, n)| *p == parent && **n == *name))
         };
         let node = match known {
             Some(node) if fits(&node) => node,
@@ -109,23 +165,54 @@ impl Inodes {
                 table.add(key, self.dev)
             }
         };
-        table.bind(parent, name, node);
         if let Some(entry) = table.nodes.get_mut(&node) {
             entry.lookups += 1;
+            entry.regular = regular;
         }
+        table.bind(parent, name, node);
         node
+    }
+
+    /// Whether a node's file in ROOT is a regular one.
+    pub(crate) fn is_regular(&self, node: u64) -> bool {
+        self.read().nodes.get(&node).is_some_and(|entry| entry.regular && entry.key.is_some())
+    }
+
+    /// The node of a name, where the kernel knows it.
+    pub(crate) fn child(&self, parent: u64, name: &OsStr) -> Option<u64> {
+        self.read().child(parent, name)
+    }
+
+    /// The node of a path, where the kernel knows it.
+    pub(crate) fn at(&self, path: &Path) -> Option<u64> {
+        let table = self.read();
+        path.iter().try_fold(ROOT_NODE, |node, name| table.child(node, name))
+    }
+
+    /// A node and all that the kernel knows below it.
+    pub(crate) fn below(&self, node: u64) -> Vec<u64> {
+        let table = self.read();
+        let mut all = vec![node];
+        let mut at = 0;
+        while at < all.len() {
+            all.extend(
+                table.nodes.get(&all[at]).into_iter().flat_map(Node::children).map(|(_, child)| child),
+            );
+            at += 1;
+        }
+        all
     }
 
     /// The node above (the root is above itself).
     pub(crate) fn parent(&self, node: u64) -> u64 {
         let table = self.read();
-        let name = table.nodes.get(&node).and_then(|entry| entry.names.first());
+        let name = table.nodes.get(&node).and_then(|entry| entry.name.as_ref());
         name.map_or(ROOT_NODE, |(parent, _)| *parent)
     }
 
     /// The number that a directory listing shows for a file of ROOT's device.
     pub(crate) fn number(&self, ino: u64) -> u64 {
-        self.read().keys.get(&Key { dev: self.dev, ino }).copied().unwrap_or(ino)
+        self.read().known(Key { dev: self.dev, ino }, self.dev).unwrap_or(ino)
     }
 
     /// The kernel forgets `count` lookups.
@@ -157,7 +244,7 @@ impl Inodes {
         while let Some(node) = doomed.pop() {
             table.lose(node);
             let children: Vec<_> = table.nodes.get(&node).map_or_else(Vec::new, |entry| {
-                entry.children.iter().map(|(name, child)| (Arc::clone(name), *child)).collect()
+                entry.children().map(|(name, child)| (Arc::clone(name), *child)).collect()
             });
             for (name, child) in children {
                 table.unbind(node, &name);
@@ -192,16 +279,19 @@ impl Inodes {
 
     /// Length and time of a special file, as last told.
     pub(crate) fn sized(&self, node: u64) -> Option<(u64, SystemTime)> {
-        self.read().nodes.get(&node)?.sized
+        self.read().sized.get(&node).copied()
     }
 
     /// Keeps length and time of a special file for the next lookup.
     pub(crate) fn set_sized(&self, node: u64, sized: Option<(u64, SystemTime)>) {
-        if self.sized(node) != sized
-            && let Some(entry) = self.write().nodes.get_mut(&node)
-        {
-            entry.sized = sized;
+        if self.sized(node) == sized {
+            return;
         }
+        let mut table = self.write();
+        match sized {
+            Some(sized) if table.nodes.contains_key(&node) => table.sized.insert(node, sized),
+            _ => table.sized.remove(&node),
+        };
     }
 
     #[cfg(test)]
@@ -214,7 +304,26 @@ impl Inodes {
 
 impl Table {
     fn child(&self, parent: u64, name: &OsStr) -> Option<u64> {
-        self.nodes.get(&parent)?.children.get(name).copied()
+        self.nodes.get(&parent)?.children.as_ref()?.get(name).copied()
+    }
+
+    /// The node of a backing file.
+    fn known(&self, key: Key, dev: u64) -> Option<u64> {
+        let own = || self.nodes.get(&key.ino).filter(|entry| entry.key == Some(key)).map(|_| key.ino);
+        let other = || self.keys.get(&key).copied();
+        if key.dev == dev { own().or_else(other) } else { other() }
+    }
+
+    /// A name, shared with the others that have it where it may be one of many: that of a file, not of an instance.
+    fn shared(&mut self, name: &OsStr, node: u64) -> Name {
+        if let Some(known) = self.common.get(name) {
+            return Arc::clone(known);
+        }
+        let name: Name = Arc::from(name);
+        if self.common.len() < COMMON && self.nodes.get(&node).is_some_and(|entry| entry.regular) {
+            self.common.insert(Arc::clone(&name));
+        }
+        name
     }
 
     fn add(&mut self, key: Option<Key>, dev: u64) -> u64 {
@@ -227,7 +336,7 @@ impl Table {
             }
         };
         self.nodes.insert(number, Node { key, ..Node::default() });
-        if let Some(key) = key {
+        if let Some(key) = key.filter(|key| key.dev != dev || key.ino != number) {
             self.keys.insert(key, number);
         }
         number
@@ -243,21 +352,21 @@ impl Table {
             }
             None => {}
         }
-        let name: Name = Arc::from(name);
+        let name = self.shared(name, node);
         if let Some(entry) = self.nodes.get_mut(&parent) {
-            entry.children.insert(Arc::clone(&name), node);
+            entry.children.get_or_insert_default().insert(Arc::clone(&name), node);
         }
         if let Some(entry) = self.nodes.get_mut(&node) {
-            entry.names.push((parent, name));
+            entry.add_name(parent, name);
         }
     }
 
     fn unbind(&mut self, parent: u64, name: &OsStr) {
         let Some(entry) = self.nodes.get_mut(&parent) else { return };
-        if let Some(child) = entry.children.remove(name)
+        if let Some(child) = entry.remove_child(name)
             && let Some(entry) = self.nodes.get_mut(&child)
         {
-            entry.names.retain(|(p, n)| *p != parent || **n != *name);
+            entry.remove_name(parent, name);
         }
     }
 
@@ -276,7 +385,8 @@ impl Table {
             return;
         }
         self.lose(node);
-        let names = self.nodes.get(&node).map_or_else(Vec::new, |entry| entry.names.clone());
+        let names: Vec<_> =
+            self.nodes.get(&node).map_or_else(Vec::new, |entry| entry.names().cloned().collect());
         for (parent, name) in names {
             self.unbind(parent, &name);
         }
@@ -287,16 +397,18 @@ impl Table {
     fn sweep(&mut self, node: u64) {
         let mut doomed = vec![node];
         while let Some(node) = doomed.pop() {
-            let idle = |entry: &Node| entry.lookups == 0 && entry.children.is_empty();
+            let idle = |entry: &Node| entry.lookups == 0 && entry.children.is_none();
             if node == ROOT_NODE || !self.nodes.get(&node).is_some_and(idle) {
                 continue;
             }
             self.lose(node);
-            for (parent, name) in self.nodes.remove(&node).map_or_else(Vec::new, |entry| entry.names) {
-                if let Some(entry) = self.nodes.get_mut(&parent) {
-                    entry.children.remove(&name);
+            self.sized.remove(&node);
+            let Some(gone) = self.nodes.remove(&node) else { continue };
+            for (parent, name) in gone.names() {
+                if let Some(entry) = self.nodes.get_mut(parent) {
+                    entry.remove_child(name);
                 }
-                doomed.push(parent);
+                doomed.push(*parent);
             }
         }
     }

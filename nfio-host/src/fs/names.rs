@@ -1,7 +1,7 @@
 //! Operations on names: mkdir, rmdir, mknod, symlink, link, unlink, rename.
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, RenameFlags, renameat2};
+use nix::fcntl::{RenameFlags, renameat2};
 use nix::sys::stat::{FileStat, SFlag};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::OsStr;
@@ -108,8 +108,11 @@ impl Nfio {
         match tree::node(&path) {
             Node::Instance(instance) => {
                 self.ops.remove_instance(instance).map_err(|e| errno(&e))?;
-                let _paths = self.paths_change();
-                self.inodes.removed_tree(parent, name);
+                {
+                    let _paths = self.paths_change();
+                    self.inodes.removed_tree(parent, name);
+                }
+                self.forget_type(&above);
                 Ok(())
             }
             Node::Type(_) if self.has_instances(&path) => Err(Errno::EBUSY),
@@ -185,8 +188,7 @@ impl Nfio {
         if !rules::is_skeleton(&*self.ops, place) {
             return false;
         }
-        let opened = self.root.open(directory, OFlag::O_RDONLY | OFlag::O_DIRECTORY);
-        let names = opened.and_then(|fd| self.names_in(directory, &fd)).unwrap_or_default();
+        let names = self.names_in(directory).unwrap_or_default();
         names.iter().any(|listed| {
             let (below, place) = (directory.join(&listed.name), place.join(&listed.name));
             match SFlag::from_bits_truncate(listed.kind) {

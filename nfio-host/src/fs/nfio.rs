@@ -11,14 +11,17 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread;
 use std::time::SystemTime;
 
 use super::attributes::{Attributes, Entry, is};
 use super::handles::{Handle, Handles, Open};
 use super::inodes::{Inodes, Key};
+use super::kept::Kept;
 use super::lanes::Lanes;
+use super::listings::Listings;
 use super::modules_dir::is_virtual;
-use super::operations::{Access, Caller, Operations, TypeState};
+use super::operations::{Access, Caller, DiskChange, Operations, TypeState};
 use super::ordinary::{self, Backing, Change};
 use super::polls::Polls;
 use super::{Answer, xattr};
@@ -28,7 +31,9 @@ use crate::tree::{self, NF_TYPES, Node};
 pub struct Nfio {
     pub(super) root: Backing,
     pub(super) ops: Arc<dyn Operations>,
-    pub(super) inodes: Inodes,
+    pub(super) inodes: Arc<Inodes>,
+    pub(super) kept: Arc<Kept>,
+    pub(super) listings: Listings,
     pub(super) handles: Handles,
     pub(super) lanes: Lanes,
     pub(super) polls: Arc<Polls>,
@@ -74,10 +79,16 @@ impl Nfio {
         let polls = Arc::new(Polls::default());
         let told = Arc::clone(&polls);
         ops.on_change(Box::new(move |instance| told.changed(instance)));
+        let inodes = Arc::new(Inodes::new(key(&stat)));
+        let kept = Arc::new(Kept::new(Arc::clone(&inodes)));
+        let told = Arc::clone(&kept);
+        ops.on_disk_change(Box::new(move |change| told.changed(change)));
         Ok(Self {
             root: Backing::new(root),
             ops,
-            inodes: Inodes::new(key(&stat)),
+            inodes,
+            kept,
+            listings: Listings::default(),
             handles: Handles::default(),
             lanes: Lanes::new(),
             polls,
@@ -140,7 +151,8 @@ impl Nfio {
     /// The answer to a lookup or to one that made something: counts the node.
     pub(super) fn entry(&self, parent: u64, name: &OsStr, path: &Path, stat: &FileStat) -> Entry {
         let single = is(stat, SFlag::S_IFDIR) || stat.st_nlink <= 1;
-        let node = self.inodes.found(parent, name, Some(key(stat)), single);
+        let regular = is(stat, SFlag::S_IFREG);
+        let node = self.inodes.found(parent, name, Some(key(stat)), single, regular);
         self.shown(node, path, stat)
     }
 
@@ -152,8 +164,8 @@ impl Nfio {
             // The kernel takes what was written for the size; what reads by it (sendfile) is set right by the look-up.
             (Some(file), _) if file.kind == Kind::Verb => attributes.special(None).fleeting(),
             (Some(_), _) => attributes.special(None).lasting(),
-            // Types come and go by themselves.
-            (None, Node::NfTypes | Node::Type(_)) => attributes.fleeting(),
+            // A listing that the kernel keeps holds while this time stays.
+            (None, Node::NfTypes) => attributes.not_before(self.ops.modules_changed()).lasting(),
             (None, _) => attributes.lasting(),
         }
     }
@@ -185,6 +197,21 @@ impl Nfio {
         Ok(self.entry(parent, name, path, &stat))
     }
 
+    /// Tells the kernel to forget a type of a module that is gone, once its last instance went. From a thread of its
+    /// own: the kernel still holds the lock of the type's directory.
+    pub(super) fn forget_type(&self, path: &Path) {
+        let Node::Type(ty) = tree::node(path) else { return };
+        if self.ops.type_state(ty) == TypeState::Loaded || self.has_instances(path) {
+            return;
+        }
+        let (kept, ty) = (Arc::clone(&self.kept), ty.to_owned());
+        let telling = thread::Builder::new().name("nfio-forget".into());
+        let told = telling.spawn(move || kept.changed(DiskChange::Type { ty: &ty, listed: false }));
+        if let Err(e) = told {
+            tracing::warn!("{} is listed for a while although it is gone: {e}", path.display());
+        }
+    }
+
     /// Whether a type is there: while its module is loaded (its directory is made then), or with instances.
     pub(super) fn is_listed(&self, ty: &str) -> bool {
         let path: PathBuf = [NF_TYPES, ty].iter().collect();
@@ -204,8 +231,7 @@ impl Nfio {
 
     /// Whether a type's directory holds instances.
     pub(super) fn has_instances(&self, path: &Path) -> bool {
-        let opened = self.root.open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY);
-        opened.and_then(|fd| self.names_in(path, &fd)).is_ok_and(|names| !names.is_empty())
+        self.names_in(path).is_ok_and(|names| !names.is_empty())
     }
 
     /// The kernel forgets `count` lookups of a node.
@@ -336,6 +362,8 @@ impl Nfio {
     }
 
     pub(super) fn getxattr(&self, node: u64, name: &OsStr, room: usize) -> Answer<xattr::Found> {
+        // `ls -l` asks for those of every file.
+        xattr::permitted(name)?;
         self.attributed(node, |fd| xattr::get(fd, name, room))
     }
 

@@ -138,7 +138,7 @@ pub(crate) fn link(source: impl AsFd, parent: &OwnedFd, name: &OsStr) -> Answer<
 }
 
 /// What a name in a directory is.
-pub(crate) fn stat_in(parent: &OwnedFd, name: &OsStr) -> Answer<FileStat> {
+pub(crate) fn stat_in(parent: impl AsFd, name: &OsStr) -> Answer<FileStat> {
     nix::sys::stat::fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)
 }
 

@@ -18,10 +18,13 @@ fn path(fd: impl AsFd) -> Answer<CString> {
     CString::new(by_descriptor(fd).as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)
 }
 
+/// Refuses names that no file has here.
+pub(crate) fn permitted(name: &OsStr) -> Answer<()> {
+    if name.as_bytes().starts_with(ACL) { Err(Errno::EOPNOTSUPP) } else { Ok(()) }
+}
+
 fn checked(name: &OsStr) -> Answer<CString> {
-    if name.as_bytes().starts_with(ACL) {
-        return Err(Errno::EOPNOTSUPP);
-    }
+    permitted(name)?;
     CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)
 }
 

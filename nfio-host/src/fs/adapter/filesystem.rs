@@ -2,11 +2,11 @@
 //! here, so that none of fuser's defaults answers ENOSYS, which the kernel would remember.
 
 use fuser::{
-    AccessFlags, BackingId, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
-    RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite,
-    ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BackingId, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags,
+    ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    TimeOrNow, WriteFlags,
 };
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
@@ -33,8 +33,8 @@ pub(super) struct Adapter {
 }
 
 impl Adapter {
-    pub(super) fn new(nfio: Nfio) -> Self {
-        Self { nfio: Arc::new(nfio), passthrough: None }
+    pub(super) fn new(nfio: Arc<Nfio>) -> Self {
+        Self { nfio, passthrough: None }
     }
 
     /// Which way the bytes of an ordinary file go that is open as `handle`.
@@ -54,10 +54,12 @@ impl Adapter {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        // AUTO_INVAL_DATA: pages and listings that the kernel keeps go when the time of modification is another.
         // KILLPRIV_V2: without it the kernel asks for security.capability at each write. No writeback cache: it
         // would exclude passthrough. No ACLs, no lock flags: the kernel keeps locks by itself.
         let wanted = InitFlags::FUSE_ATOMIC_O_TRUNC
             | InitFlags::FUSE_HANDLE_KILLPRIV_V2
+            | InitFlags::FUSE_AUTO_INVAL_DATA
             | InitFlags::FUSE_DO_READDIRPLUS
             | InitFlags::FUSE_READDIRPLUS_AUTO
             | InitFlags::FUSE_PARALLEL_DIROPS;
@@ -283,23 +285,22 @@ impl Filesystem for Adapter {
         guarded("fsync", move || empty(reply, self.nfio.fsync(handle.0, data_only)));
     }
 
-    fn opendir(&self, _request: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        guarded("opendir", move || match self.nfio.opendir(node.0) {
-            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
-            Err(errno) => reply.error(refusal(errno)),
-        });
+    fn opendir(&self, _request: &Request, _node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        // The one ENOSYS: it tells the kernel (5.1 and later) to open directories without asking, for the whole mount,
+        // and to keep their listings.
+        reply.error(fuser::Errno::ENOSYS);
     }
 
     fn readdir(
         &self,
         _request: &Request,
-        _node: INodeNo,
-        handle: FileHandle,
+        node: INodeNo,
+        _handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
         guarded("readdir", move || {
-            let listed = self.nfio.readdir(handle.0, offset, &mut |next, listed| {
+            let listed = self.nfio.readdir(node.0, offset, &mut |next, listed| {
                 !reply.add(INodeNo(listed.node), next, kind(listed.kind), &listed.name)
             });
             match listed {
@@ -312,13 +313,13 @@ impl Filesystem for Adapter {
     fn readdirplus(
         &self,
         _request: &Request,
-        _node: INodeNo,
-        handle: FileHandle,
+        node: INodeNo,
+        _handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
         guarded("readdirplus", move || {
-            let listed = self.nfio.readdirplus(handle.0, offset, &mut |next, name, entry| {
+            let listed = self.nfio.readdirplus(node.0, offset, &mut |next, name, entry| {
                 let shown = attributes(&entry.attributes);
                 !reply.add(shown.ino, next, name, &entry.ttl, &shown, GENERATION)
             });
@@ -333,25 +334,23 @@ impl Filesystem for Adapter {
         &self,
         _request: &Request,
         _node: INodeNo,
-        handle: FileHandle,
+        _handle: FileHandle,
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        guarded("releasedir", move || {
-            self.nfio.release(handle.0);
-            reply.ok();
-        });
+        // Nothing was opened.
+        reply.ok();
     }
 
     fn fsyncdir(
         &self,
         _request: &Request,
-        _node: INodeNo,
-        handle: FileHandle,
+        node: INodeNo,
+        _handle: FileHandle,
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        guarded("fsyncdir", move || empty(reply, self.nfio.fsync(handle.0, data_only)));
+        guarded("fsyncdir", move || empty(reply, self.nfio.fsync_directory(node.0, data_only)));
     }
 
     fn statfs(&self, _request: &Request, _node: INodeNo, reply: ReplyStatfs) {
