@@ -25,7 +25,7 @@ mod rules;
 mod special;
 mod xattr;
 
-pub use adapter::{MountConfig, Mounted, Unmounter, mount};
+pub use adapter::{MountConfig, Mounted, Unmounter, mount, try_passthrough};
 pub use nfio::Nfio;
 
 use nix::errno::Errno;

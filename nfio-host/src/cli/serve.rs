@@ -20,6 +20,7 @@ use crate::vnf::VnfsOperations;
 /// Serves `root` at `mountpoint`, calls `ready` once the file system answers, and returns when it is unmounted, by
 /// whomever.
 pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl FnOnce()) -> Result<()> {
+    give_memory_back();
     modules::mark_crashes(&root.private())?;
     let loader = Arc::new(Loader::new(&root.private(), &config.modules)?);
     let registry = Registry::load(&config.module_root, &root.private(), &loader, config.deadlines)?;
@@ -67,4 +68,14 @@ pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl 
     drop(vnfs);
     ready();
     mounted.wait()
+}
+
+/// Has large tables, which grow by doubling, given back to the kernel when they have moved. By itself the C library
+/// comes to keep blocks of such a size: with ten thousand instances a third of all memory would be such remains.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt(3) takes two integers; what it sets is read under the lock that every allocation takes.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 256 << 10);
+    }
 }

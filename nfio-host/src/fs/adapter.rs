@@ -5,6 +5,7 @@ mod answers;
 mod convert;
 mod filesystem;
 mod notices;
+mod probe;
 
 use fuser::{Config, MountOption, Session, SessionACL};
 use nix::errno::Errno;
@@ -13,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+pub use probe::try_passthrough;
 
 use super::Nfio;
 use crate::error::{NfioError, Result};

@@ -32,59 +32,78 @@ type Name = Arc<OsStr>;
 /// There are as many as the kernel knows names, hundreds of thousands: what few of them have takes no room in all.
 #[derive(Default)]
 struct Node {
-    /// None: nothing backs it, or what did is gone.
-    key: Option<Key>,
     name: Option<(u64, Name)>,
-    /// The other names of a file that has several.
-    more: Vec<(u64, Name)>,
-    #[allow(clippy::box_collection, reason = "an empty map takes six times the room of no box")]
-    children: Option<Box<HashMap<Name, u64>>>,
-    lookups: u64,
+    rest: Option<Box<Rest>>,
+    /// Saturating: the kernel forgets all of them at once.
+    lookups: u32,
+    /// Its number is that of its inode on ROOT's own device.
+    own: bool,
     /// Its file in ROOT is a regular one.
     regular: bool,
 }
 
+/// What directories have, files of several names, and what lies on another device.
+#[derive(Default)]
+struct Rest {
+    /// What backs it where that is not its own inode; None: nothing, or what did is gone.
+    key: Option<Key>,
+    more: Vec<(u64, Name)>,
+    children: HashMap<Name, u64>,
+}
+
 impl Node {
     fn names(&self) -> impl Iterator<Item = &(u64, Name)> {
-        self.name.iter().chain(&self.more)
+        self.name.iter().chain(self.rest.iter().flat_map(|rest| &rest.more))
     }
 
     fn add_name(&mut self, parent: u64, name: Name) {
         match &self.name {
             None => self.name = Some((parent, name)),
-            Some(_) => self.more.push((parent, name)),
+            Some(_) => self.rest.get_or_insert_default().more.push((parent, name)),
         }
     }
 
     fn remove_name(&mut self, parent: u64, name: &OsStr) {
         let other = |(p, n): &(u64, Name)| *p != parent || **n != *name;
-        self.more.retain(other);
+        if let Some(rest) = &mut self.rest {
+            rest.more.retain(other);
+        }
         if !self.name.as_ref().is_some_and(other) {
-            self.name = self.more.pop();
+            self.name = self.rest.as_mut().and_then(|rest| rest.more.pop());
         }
     }
 
     fn children(&self) -> impl Iterator<Item = (&Name, &u64)> {
-        self.children.iter().flat_map(|children| children.iter())
+        self.rest.iter().flat_map(|rest| &rest.children)
+    }
+
+    fn child(&self, name: &OsStr) -> Option<u64> {
+        self.rest.as_ref()?.children.get(name).copied()
+    }
+
+    fn add_child(&mut self, name: Name, node: u64) {
+        self.rest.get_or_insert_default().children.insert(name, node);
     }
 
     fn remove_child(&mut self, name: &OsStr) -> Option<u64> {
-        let children = self.children.as_mut()?;
-        let child = children.remove(name);
-        if children.is_empty() {
-            self.children = None;
-        }
-        child
+        self.rest.as_mut()?.children.remove(name)
+    }
+
+    /// What backs it, where `number` is its number.
+    fn key(&self, number: u64, dev: u64) -> Option<Key> {
+        let own = self.own.then_some(Key { dev, ino: number });
+        own.or_else(|| self.rest.as_ref().and_then(|rest| rest.key))
     }
 }
 
 /// The table.
 pub(crate) struct Inodes {
-    dev: u64,
     table: RwLock<Table>,
 }
 
 struct Table {
+    /// ROOT's own device.
+    dev: u64,
     nodes: HashMap<u64, Node>,
     /// Nodes whose number is not that of their inode.
     keys: HashMap<Key, u64>,
@@ -98,15 +117,17 @@ struct Table {
 impl Inodes {
     /// A table that knows ROOT alone.
     pub(crate) fn new(root: Key) -> Self {
-        let node = Node { key: Some(root), lookups: 1, ..Node::default() };
+        let rest = Rest { key: Some(root), ..Rest::default() };
+        let node = Node { rest: Some(Box::new(rest)), lookups: 1, ..Node::default() };
         let table = Table {
+            dev: root.dev,
             nodes: HashMap::from([(ROOT_NODE, node)]),
             keys: HashMap::from([(root, ROOT_NODE)]),
             sized: HashMap::new(),
             common: HashSet::new(),
             next: OWN_NUMBERS,
         };
-        Self { dev: root.dev, table: RwLock::new(table) }
+        Self { table: RwLock::new(table) }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Table> {
@@ -132,7 +153,7 @@ impl Inodes {
 
     /// What backs a node.
     pub(crate) fn key(&self, node: u64) -> Option<Key> {
-        self.read().nodes.get(&node)?.key
+        self.read().key(node)
     }
 
     /// Notes that the kernel is about to hear of `name` in `parent`, backed by `key` or by nothing. `single`: the
@@ -148,8 +169,8 @@ impl Inodes {
     ) -> u64 {
         let mut table = self.write();
         let known = match key {
-            Some(key) => table.known(key, self.dev),
-            None => table.child(parent, name).filter(|node| table.nodes[node].key.is_none()),
+            Some(key) => table.known(key),
+            None => table.child(parent, name).filter(|node| table.key(*node).is_none()),
         };
         let fits = |node: &u64| {
             let mut names = table.nodes[node].names().peekable();
@@ -162,11 +183,11 @@ impl Inodes {
                 if let Some(node) = stale {
                     table.forsake(node);
                 }
-                table.add(key, self.dev)
+                table.add(key)
             }
         };
         if let Some(entry) = table.nodes.get_mut(&node) {
-            entry.lookups += 1;
+            entry.lookups = entry.lookups.saturating_add(1);
             entry.regular = regular;
         }
         table.bind(parent, name, node);
@@ -175,7 +196,8 @@ impl Inodes {
 
     /// Whether a node's file in ROOT is a regular one.
     pub(crate) fn is_regular(&self, node: u64) -> bool {
-        self.read().nodes.get(&node).is_some_and(|entry| entry.regular && entry.key.is_some())
+        let table = self.read();
+        table.nodes.get(&node).is_some_and(|entry| entry.regular && entry.key(node, table.dev).is_some())
     }
 
     /// The node of a name, where the kernel knows it.
@@ -212,14 +234,15 @@ impl Inodes {
 
     /// The number that a directory listing shows for a file of ROOT's device.
     pub(crate) fn number(&self, ino: u64) -> u64 {
-        self.read().known(Key { dev: self.dev, ino }, self.dev).unwrap_or(ino)
+        let table = self.read();
+        table.known(Key { dev: table.dev, ino }).unwrap_or(ino)
     }
 
     /// The kernel forgets `count` lookups.
     pub(crate) fn forget(&self, node: u64, count: u64) {
         let mut table = self.write();
         if let Some(entry) = table.nodes.get_mut(&node) {
-            entry.lookups = entry.lookups.saturating_sub(count);
+            entry.lookups = entry.lookups.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
         }
         table.sweep(node);
     }
@@ -304,14 +327,18 @@ impl Inodes {
 
 impl Table {
     fn child(&self, parent: u64, name: &OsStr) -> Option<u64> {
-        self.nodes.get(&parent)?.children.as_ref()?.get(name).copied()
+        self.nodes.get(&parent)?.child(name)
+    }
+
+    /// What backs a node.
+    fn key(&self, node: u64) -> Option<Key> {
+        self.nodes.get(&node)?.key(node, self.dev)
     }
 
     /// The node of a backing file.
-    fn known(&self, key: Key, dev: u64) -> Option<u64> {
-        let own = || self.nodes.get(&key.ino).filter(|entry| entry.key == Some(key)).map(|_| key.ino);
-        let other = || self.keys.get(&key).copied();
-        if key.dev == dev { own().or_else(other) } else { other() }
+    fn known(&self, key: Key) -> Option<u64> {
+        let own = || self.nodes.get(&key.ino).is_some_and(|entry| entry.own);
+        if key.dev == self.dev && own() { Some(key.ino) } else { self.keys.get(&key).copied() }
     }
 
     /// A name, shared with the others that have it where it may be one of many: that of a file, not of an instance.
@@ -326,20 +353,19 @@ impl Table {
         name
     }
 
-    fn add(&mut self, key: Option<Key>, dev: u64) -> u64 {
-        let own = key.filter(|key| key.dev == dev && (2..OWN_NUMBERS).contains(&key.ino));
-        let number = match own {
-            Some(key) if !self.nodes.contains_key(&key.ino) => key.ino,
-            _ => {
-                self.next += 1;
-                self.next
-            }
-        };
-        self.nodes.insert(number, Node { key, ..Node::default() });
-        if let Some(key) = key.filter(|key| key.dev != dev || key.ino != number) {
-            self.keys.insert(key, number);
+    fn add(&mut self, key: Option<Key>) -> u64 {
+        let own = key.filter(|key| key.dev == self.dev && (2..OWN_NUMBERS).contains(&key.ino));
+        if let Some(key) = own.filter(|key| !self.nodes.contains_key(&key.ino)) {
+            self.nodes.insert(key.ino, Node { own: true, ..Node::default() });
+            return key.ino;
         }
-        number
+        self.next += 1;
+        let rest = key.map(|_| Box::new(Rest { key, ..Rest::default() }));
+        self.nodes.insert(self.next, Node { rest, ..Node::default() });
+        if let Some(key) = key {
+            self.keys.insert(key, self.next);
+        }
+        self.next
     }
 
     /// Gives a node a name; another node that had it loses it.
@@ -354,7 +380,7 @@ impl Table {
         }
         let name = self.shared(name, node);
         if let Some(entry) = self.nodes.get_mut(&parent) {
-            entry.children.get_or_insert_default().insert(Arc::clone(&name), node);
+            entry.add_child(Arc::clone(&name), node);
         }
         if let Some(entry) = self.nodes.get_mut(&node) {
             entry.add_name(parent, name);
@@ -372,7 +398,9 @@ impl Table {
 
     /// The backing file is gone: its inode number no longer leads here.
     fn lose(&mut self, node: u64) {
-        if let Some(key) = self.nodes.get_mut(&node).and_then(|entry| entry.key.take())
+        let Some(entry) = self.nodes.get_mut(&node) else { return };
+        entry.own = false;
+        if let Some(key) = entry.rest.as_mut().and_then(|rest| rest.key.take())
             && self.keys.get(&key) == Some(&node)
         {
             self.keys.remove(&key);
@@ -397,7 +425,7 @@ impl Table {
     fn sweep(&mut self, node: u64) {
         let mut doomed = vec![node];
         while let Some(node) = doomed.pop() {
-            let idle = |entry: &Node| entry.lookups == 0 && entry.children.is_none();
+            let idle = |entry: &Node| entry.lookups == 0 && entry.children().next().is_none();
             if node == ROOT_NODE || !self.nodes.get(&node).is_some_and(idle) {
                 continue;
             }

@@ -10,9 +10,10 @@ use nix::sys::statvfs::{Statvfs, fstatvfs};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::attributes::{Attributes, Entry, is};
 use super::handles::{Handle, Handles, Open};
@@ -42,6 +43,9 @@ pub struct Nfio {
     /// never names something else than it did when it was put together.
     paths: RwLock<()>,
 }
+
+/// How long a rmdir waits for the kernel to have forgotten what went with it.
+const FORGETTING: Duration = Duration::from_millis(200);
 
 /// A node's file, reached by its path or, without one, through some open descriptor of it.
 pub(super) enum Reached {
@@ -198,7 +202,7 @@ impl Nfio {
     }
 
     /// Tells the kernel to forget a type of a module that is gone, once its last instance went. From a thread of its
-    /// own: the kernel still holds the lock of the type's directory.
+    /// own, and without waiting for it for long: it needs the lock of `nf-types`, and who holds that may wait for us.
     pub(super) fn forget_type(&self, path: &Path) {
         let Node::Type(ty) = tree::node(path) else { return };
         if self.ops.type_state(ty) == TypeState::Loaded || self.has_instances(path) {
@@ -206,10 +210,17 @@ impl Nfio {
         }
         let (kept, ty) = (Arc::clone(&self.kept), ty.to_owned());
         let telling = thread::Builder::new().name("nfio-forget".into());
-        let told = telling.spawn(move || kept.changed(DiskChange::Type { ty: &ty, listed: false }));
-        if let Err(e) = told {
+        let (done, told) = mpsc::channel();
+        let telling = telling.spawn(move || {
+            kept.changed(DiskChange::Type { ty: &ty, listed: false });
+            // Nobody waits any more where it took long.
+            let _ = done.send(());
+        });
+        if let Err(e) = telling {
             tracing::warn!("{} is listed for a while although it is gone: {e}", path.display());
         }
+        // Mostly it is told before whoever removed the instance goes on.
+        let _ = told.recv_timeout(FORGETTING);
     }
 
     /// Whether a type is there: while its module is loaded (its directory is made then), or with instances.

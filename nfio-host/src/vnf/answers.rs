@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::handle::{Handle, Scope};
-use super::instance::Instance;
+use super::instance::{self, Instance};
 use super::{VnfsOperations, call, last_error, spec, standard, verb};
 use crate::error::{HostError, HypervisorError, NfioError, Result};
 use crate::fs::operations::{Access, Caller, Lane, OnChange, OnDiskChange, Operations, TypeState, Written};
@@ -79,10 +79,14 @@ impl Operations for VnfsOperations {
     }
 
     fn attributes(&self, at: tree::Instance<'_>, file: &File) -> Result<Option<(u64, SystemTime)>> {
-        let instance = self.instance(at)?;
         match &file.handler {
-            Handler::Standard(_) if file.kind == Kind::Log => standard::log_attributes(&instance).map(Some),
+            // Whoever lists ten thousand instances asks about as many logs: nothing is kept of an instance for that.
+            Handler::Standard(_) if file.kind == Kind::Log => {
+                let log = instance::private_directory(&self.root, at).join("log");
+                standard::log_attributes(&log).map(Some)
+            }
             Handler::Own if file.sized => {
+                let instance = self.instance(at)?;
                 let module = self.own(&instance, file)?;
                 let handle = self.lend(&instance, Scope::Getattr)?;
                 let attributes = module.getattr(&handle, &file.path)?;

@@ -62,8 +62,8 @@ pub(super) fn read_kept(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Length and time of the guest's log.
-pub(super) fn log_attributes(instance: &Instance) -> Result<(u64, SystemTime)> {
-    match beneath::open_own(&instance.private("log"))? {
+pub(super) fn log_attributes(log: &Path) -> Result<(u64, SystemTime)> {
+    match beneath::open_own(log)? {
         Some(log) => {
             let metadata = log.metadata()?;
             Ok((metadata.len(), metadata.modified()?))
@@ -83,7 +83,7 @@ pub(super) fn read_log(instance: &Instance, offset: u64, length: usize) -> Resul
 
 /// The last bytes of the guest's log, for a message.
 pub(super) fn log_tail(instance: &Instance, length: u64) -> String {
-    let tail = log_attributes(instance)
+    let tail = log_attributes(&instance.private("log"))
         .and_then(|(end, _)| read_log(instance, end.saturating_sub(length), length as usize));
     tail.map(|data| String::from_utf8_lossy(&data).trim().to_owned()).unwrap_or_default()
 }
