@@ -22,6 +22,8 @@ mod unborn;
 mod verb;
 
 use std::collections::HashMap;
+use std::fs;
+use std::io::ErrorKind::NotFound;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
@@ -123,6 +125,10 @@ impl VnfsOperations {
     }
 
     fn adopt_guest(&self, at: tree::Instance<'_>) -> Result<Option<Status>> {
+        // Of thousands that are not deployed nothing is kept until somebody asks.
+        if fs::symlink_metadata(instance::record_path(&self.root, at)).is_err_and(|e| e.kind() == NotFound) {
+            return Ok(None);
+        }
         let instance = self.instance(at)?;
         let Some(record) = instance.record() else { return Ok(None) };
         let mut guest = self.guest(&instance)?;

@@ -214,6 +214,11 @@ pub(super) fn private_directory(root: &Root, at: tree::Instance<'_>) -> PathBuf 
     [&root.private(), Path::new("instances"), Path::new(at.ty), Path::new(at.name)].iter().collect()
 }
 
+/// Where the record of an instance is while it is deployed.
+pub(super) fn record_path(root: &Root, at: tree::Instance<'_>) -> PathBuf {
+    private_directory(root, at).join("record.toml")
+}
+
 /// Makes the private directory of an instance and answers its UUID; one that has a UUID keeps it.
 pub(super) fn make_private(private: &Path) -> Result<String> {
     real_directory(private)?;
