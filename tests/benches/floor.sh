@@ -4,6 +4,8 @@
 set -eu
 
 here=${CARGO_TARGET_DIR:-target}/floor
+mkdir -p "$here"
+here=$(cd "$here" && pwd)
 version=$(dpkg-query -W -f '${source:Version}' libfuse3-dev)
 binary=$here/$version/passthrough_hp
 if [ -x "$binary" ]; then
@@ -19,9 +21,10 @@ case $ID in
 esac
 rm -rf "$here"
 mkdir -p "$here/lists/partial" "$here/$version"
-here=$(cd "$here" && pwd)
 cd "$here/$version"
-for suite in "$VERSION_CODENAME" "$VERSION_CODENAME-updates"; do
+suites="$VERSION_CODENAME $VERSION_CODENAME-updates"
+case $version in *~bpo*) suites="$suites $VERSION_CODENAME-backports" ;; esac
+for suite in $suites; do
     echo "deb-src [signed-by=/usr/share/keyrings/$keyring.gpg] $mirror $suite main"
 done >"$here/sources.list"
 apt() {
