@@ -2,7 +2,7 @@
 //! the kernel: a plugin takes over or goes, a module writes an ordinary file.
 //!
 //! Nothing here may be called while the kernel waits for us with a directory's lock, hence not in the handling of a
-//! request on names ([`Kept::forget_name`] wants that lock itself).
+//! request on names ([`Kernel::forget_name`] wants that lock itself).
 
 use std::ffi::OsStr;
 use std::path::Path;
