@@ -1,11 +1,11 @@
 #!/bin/sh
 # Measures side by side: `make bench`. Builds outside the test bed, runs inside it; the measuring itself takes less than
-# ten minutes on four cores. Figures of a busy machine tell little.
+# twelve minutes on four cores. Figures of a busy machine tell little.
 set -eu
 cd "$(dirname "$0")/.."
 
 sh tests/testbed/packages.sh nft=nftables ip=iproute2 busybox=busybox-static find=findutils nsenter=util-linux \
-    dockerd=docker.io iptables=iptables openssl=openssl g++=g++ xz=xz-utils pkg-config=pkg-config \
+    iperf3=iperf3 dockerd=docker.io iptables=iptables openssl=openssl g++=g++ xz=xz-utils pkg-config=pkg-config \
     pkg-config:fuse3=libfuse3-dev
 # Newer releases have docker's command in a package of its own.
 sh tests/testbed/packages.sh docker=docker-cli

@@ -206,10 +206,11 @@ impl Type {
     ///
     /// # Errors
     /// EINVAL with a sentence where the text is no TOML, a key is missing, the name is not
-    /// `[a-z][a-z0-9_]{0,30}`, or a file's path is not plain, relative and below the instance.
+    /// `[a-z][a-z0-9_]{0,30}`, a file's path is not plain, relative and below the instance, or its mode holds more than
+    /// permission bits.
     pub fn from_text(text: &str) -> Result<Self> {
         let ty: Self = toml::from_str(text)
-            .map_err(|e| NfioError::configuration(format!("the type's table: {}", e.message())))?;
+            .map_err(|e| NfioError::configuration(format!("the type's table: {}", plain(e.message()))))?;
         ty.check()?;
         Ok(ty)
     }
@@ -226,6 +227,12 @@ impl Type {
                 return Err(NfioError::configuration(format!(
                     "file {:?} of type {}: a path is relative, of names matching [A-Za-z0-9][A-Za-z0-9_.-]{{0,62}}",
                     file.path, self.name
+                )));
+            }
+            if file.mode > 0o777 {
+                return Err(NfioError::configuration(format!(
+                    "file {:?} of type {} has the mode {:o}: only permission bits can be given, up to 777",
+                    file.path, self.name, file.mode
                 )));
             }
             let clash = self.files[..at].iter().find(|earlier| {
@@ -257,6 +264,18 @@ pub fn is_instance_name(name: &str) -> bool {
     name.len() <= 63
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.chars().skip(1).all(tail)
+}
+
+/// A message of the parser on one line, without what a terminal would act on: it quotes the plugin's own text.
+fn plain(message: &str) -> String {
+    let shown = |c: char| -> Vec<char> {
+        match c {
+            '\n' => vec![',', ' '],
+            '"' | '\'' | '\\' => vec![c],
+            c => c.escape_debug().collect(),
+        }
+    };
+    message.trim().chars().flat_map(shown).collect()
 }
 
 fn is_plain_path(path: &str) -> bool {
@@ -301,6 +320,16 @@ mod tests {
         for (a, b) in [("a", "a"), ("a", "a/b"), ("a/b", "a")] {
             let ty = Type::new("x", "1").file(File::value(a)).file(File::value(b));
             assert!(Type::from_text(&ty.to_text().unwrap()).is_err(), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_file_cannot_be_made_setuid() {
+        for mode in [0o1777, 0o2755, 0o4755, u32::MAX] {
+            let mut file = File::ordinary("a");
+            file.mode = mode;
+            let error = Type::from_text(&Type::new("x", "1").file(file).to_text().unwrap()).unwrap_err();
+            assert!(error.to_string().contains(&format!("{mode:o}")), "{error}");
         }
     }
 

@@ -89,6 +89,7 @@ struct State {
     command: Option<Vec<String>>,
     operations: Vec<String>,
     guest_log: Vec<u8>,
+    new_run: bool,
     log: Vec<(Level, String)>,
 }
 
@@ -137,6 +138,13 @@ impl Guest {
     #[must_use]
     pub fn with_status(self, status: &str) -> Self {
         self.state().status = status.into();
+        self
+    }
+
+    /// Makes [`Vnf::is_new_run`] true.
+    #[must_use]
+    pub fn just_started(self) -> Self {
+        self.state().new_run = true;
         self
     }
 
@@ -230,6 +238,7 @@ impl Host for Guest {
             "host" => "127.0.0.1".into(),
             "image" => self.ty.clone(),
             "driver" => "Testing".into(),
+            "run" => if self.state().new_run { "new" } else { "known" }.into(),
             _ => return Err(NfioError::posix(EOPNOTSUPP, format!("no identity is called {what}"))),
         })
     }

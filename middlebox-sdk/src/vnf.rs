@@ -9,7 +9,8 @@ use crate::error::{EIO, NfioError, Result};
 /// Names of identities, values and operations are text, so that the host can learn new ones without a change of
 /// the ABI; one that a host does not know is EOPNOTSUPP.
 pub trait Host: Send + Sync {
-    /// `type`, `name`, `user`, `host`, `image` or `driver`.
+    /// `type`, `name`, `user`, `host`, `image`, `driver` or `run` (`new` in a `configure` of a run that nothing was
+    /// configured in, otherwise `known`).
     fn identity(&self, what: &str) -> Result<String>;
     /// Content of an ordinary file of the instance; empty where it is missing.
     fn read_file(&self, path: &str) -> Result<Vec<u8>>;
@@ -141,6 +142,13 @@ impl<'a> Vnf<'a> {
     /// The hypervisor driver's name: `Oci`, `Docker` or `Libvirt`.
     pub fn driver(&self) -> Result<String> {
         self.host.identity("driver")
+    }
+
+    /// In `configure`: whether nfio has just started the guest, so that nothing which an earlier `configure` left in
+    /// its memory (rules, processes) is there to be replaced. What it left on its disk may be. False wherever that is
+    /// not certain, and on hosts older than this function: whoever uses it saves a look, and changes nothing else.
+    pub fn is_new_run(&self) -> bool {
+        self.host.identity("run").is_ok_and(|run| run == "new")
     }
 }
 

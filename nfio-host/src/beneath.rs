@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{NfioError, Result};
+use crate::fault::{self, Step};
 
 /// How often an open is tried again that a rename elsewhere made uncertain (the kernel says EAGAIN).
 const ATTEMPTS: usize = 8;
@@ -107,6 +108,7 @@ fn replace(path: &Path, data: &[u8], synced: bool) -> Result<()> {
         if synced {
             file.sync_all()?;
         }
+        fault::at(Step::FileAside);
         std::fs::rename(&aside, path)?;
         if synced { File::open(parent)?.sync_all() } else { Ok(()) }
     };
@@ -115,6 +117,29 @@ fn replace(path: &Path, data: &[u8], synced: bool) -> Result<()> {
         let _ = std::fs::remove_file(&aside);
         failed(path, e)
     })
+}
+
+/// Removes what [`write_atomic`] left in a directory where nfio was ended in the middle of it. For when nobody writes
+/// there: at mount. What is no directory, or a link to one, is left alone.
+pub fn clear_half_written(directory: &Path) -> std::io::Result<()> {
+    if !std::fs::symlink_metadata(directory)?.is_dir() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if is_half_written(&entry.file_name().to_string_lossy()) && entry.file_type()?.is_file() {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a name is `.NAME.PID-COUNT`.
+fn is_half_written(name: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let number =
+        name.strip_prefix('.').and_then(|name| name.rsplit_once('.')).and_then(|(_, n)| n.split_once('-'));
+    number.is_some_and(|(pid, count)| digits(pid) && digits(count))
 }
 
 fn create(dir: BorrowedFd<'_>, path: &Path, mode: u32) -> Result<File> {
@@ -371,6 +396,18 @@ mod tests {
         for name in ["file", "link"] {
             assert_eq!(open_dir(dir.as_fd(), Path::new(name)).unwrap_err().errno(), Errno::EINVAL as i32);
         }
+    }
+
+    #[test]
+    fn what_an_atomic_write_left_half_way_is_cleared_and_nothing_else() {
+        let (path, _dir) = room();
+        let names = [".record.toml.12-3", "record.toml", ".hidden", ".a.b-3", ".x.1-", "id"];
+        for name in names {
+            std::fs::write(path.path().join(name), "").unwrap();
+        }
+        clear_half_written(path.path()).unwrap();
+        let left = |name: &&str| path.path().join(name).exists();
+        assert_eq!(names.into_iter().filter(left).collect::<Vec<_>>(), names[1..]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod daemon;
 mod doctor;
+mod memory;
 mod mount;
 mod mountpoint;
 mod plugin;

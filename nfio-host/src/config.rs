@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use middlebox_sdk::error::EINVAL;
 
-use crate::error::{NfioError, Result};
+use crate::chain;
+use crate::error::{NfioError, Result, one_line};
 use crate::hypervisor::oci;
 
 /// Where `nfio.toml` is looked for when `--config` does not name one; it need not be there.
@@ -143,6 +144,8 @@ pub struct Policy {
     pub capabilities: Vec<String>,
     /// Hosts that may be named in `machine/ip`.
     pub hosts: Vec<String>,
+    /// What may be named in `ingress` and `egress` of a chain, as it is written there.
+    pub chain_ends: Vec<String>,
 }
 
 /// `[hosts."ADDR"]`: how the engine of a host is reached; `[hosts."*"]`: that of every host without an entry.
@@ -241,11 +244,17 @@ impl Default for Oci {
 }
 
 /// `[chains]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Chains {
     /// IPv4 network that the links between the nodes of a chain get their addresses from.
-    pub subnet: Option<String>,
+    pub subnet: String,
+}
+
+impl Default for Chains {
+    fn default() -> Self {
+        Self { subnet: chain::SUBNET.into() }
+    }
 }
 
 /// `[modules]`.
@@ -307,7 +316,8 @@ impl Config {
             let at = e.span().map_or(String::new(), |span| {
                 format!(" line {}", 1 + text[..span.start.min(text.len())].matches('\n').count())
             });
-            let what = e.message().trim().replace('\n', ", ").replacen("unknown field", "unknown key", 1);
+            let what = one_line(&e.message().trim().replace('\n', ", "));
+            let what = what.replacen("unknown field", "unknown key", 1);
             NfioError::posix(EINVAL, format!("{file}{at}: {what}: mend that line"))
         })?;
         check_options(&config.options)
@@ -366,7 +376,7 @@ mod tests {
             .map(|line| line.strip_prefix("#: ").unwrap_or(line))
             .fold(String::new(), |all, line| all + line + "\n");
         let shown = Config::parse(&shown, "nfio.toml").unwrap();
-        assert!(shown.modules.sha256.is_some() && shown.chains.subnet.is_some());
+        assert!(shown.modules.sha256.is_some());
         assert!(shown.docker.socket.is_some() && shown.hosts.len() == 5);
         assert!(shown.hosts["192.0.2.10"].libvirt.is_some());
         for key in [
@@ -387,6 +397,7 @@ mod tests {
             "image_paths",
             "capabilities",
             "hosts",
+            "chain_ends",
             "tls",
             "ssh",
             "port",

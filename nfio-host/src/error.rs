@@ -3,6 +3,12 @@
 
 pub use middlebox_sdk::error::{HostError, HypervisorError, NfioError, Result, VnfConfigurationError};
 
+/// Whether a disk refused to be written: full, over its quota, read-only. Such an error keeps its errno, whatever
+/// failed over it: it tells what to mend.
+pub fn is_of_the_disk(error: &NfioError) -> bool {
+    matches!(error.errno(), libc::ENOSPC | libc::EDQUOT | libc::EROFS)
+}
+
 /// The most of it that one line shows, in characters.
 const LINE: usize = 4096;
 

@@ -14,8 +14,9 @@ pub mod libvirt;
 pub mod oci;
 pub mod policy;
 
-use crate::error::Result;
+use crate::error::{NfioError, Result};
 pub use guest::{Counters, Execution, Guest, GuestSpec, Output, Prepared, PutFile, Status};
+use std::fs::File;
 use std::path::Path;
 
 /// A driver. Every method may block and may be called from several threads at once; calls that change one
@@ -97,6 +98,17 @@ pub trait Hypervisor: Send + Sync {
     /// Switches forwarding in the guest's network namespace on (as its sysctls say) or off. Called with
     /// `true` after configure has succeeded. Does nothing for a guest that asked for no forwarding.
     fn set_forwarding(&self, guest: &Guest, on: bool) -> Result<()>;
+
+    /// The network namespace of a running guest of this machine: what service chains connect. It is proven to be the
+    /// guest's. A guest without one (of another machine, or with a kernel of its own) is EOPNOTSUPP with a sentence that says so.
+    fn netns(&self, guest: &Guest) -> Result<File> {
+        let message = format!(
+            "{} has no network namespace on this machine: the driver {} cannot be part of service chains",
+            guest.name,
+            self.name()
+        );
+        Err(NfioError::posix(libc::EOPNOTSUPP, message))
+    }
 
     /// Takes up a guest found in the records at mount; its output goes to `log` from now on. One that is gone is
     /// `NotFound`.

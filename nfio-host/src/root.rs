@@ -13,13 +13,15 @@ mod identity;
 
 pub use identity::{FORMAT, Relocation};
 
+use crate::beneath;
 use crate::error::{NfioError, Result};
 use crate::tree::{CHNS, NF_TYPES, PRIVATE};
 
 /// What a mount holds locked, in the private directory; it holds the pid of the holder.
 const LOCK: &str = "lock";
 /// Directories that others make below the private one, outermost first: what is not theirs is not entered.
-const BELOW_PRIVATE: [&str; 6] = ["instances", "types", "modules", "oci", "oci/guests", "oci/images"];
+const BELOW_PRIVATE: [&str; 7] =
+    ["chains", "instances", "types", "modules", "oci", "oci/guests", "oci/images"];
 /// How long a lock may be held by somebody who only looks whether it is free ([`wait_until_free`]).
 const GLANCE: Duration = Duration::from_millis(200);
 
@@ -49,6 +51,7 @@ impl Root {
             real_dir(&path, &private.join(below))?;
         }
         let lock = lock(&path, &private.join(LOCK))?;
+        beneath::clear_half_written(&private).map_err(|e| unusable(&path, &e))?;
         for name in [NF_TYPES, CHNS] {
             make_dir(&path, &path.join(name), 0o755)?;
         }

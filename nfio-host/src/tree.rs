@@ -12,10 +12,12 @@ pub const NF_TYPES: &str = "nf-types";
 pub const CHNS: &str = "chns";
 /// Name of the directory that tells about the loaded modules.
 pub const MODULES: &str = "modules";
+/// What stands in the place of the type for a chain, which is an instance of no type: no type can be called so.
+pub const CHAIN: &str = "-chain";
 /// Name of nfio's own directory in ROOT; it does not exist in MOUNT.
 pub const PRIVATE: &str = ".nfio";
 
-/// An instance: its type and its name.
+/// An instance: its type and its name. A chain is one too, of the type [`CHAIN`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Instance<'a> {
     /// The type.
@@ -24,10 +26,23 @@ pub struct Instance<'a> {
     pub name: &'a str,
 }
 
-impl Instance<'_> {
+impl<'a> Instance<'a> {
+    /// The chain of this name.
+    pub fn chain(name: &'a str) -> Self {
+        Self { ty: CHAIN, name }
+    }
+
+    /// Whether it is a chain.
+    pub fn is_chain(&self) -> bool {
+        self.ty == CHAIN
+    }
+
     /// The instance's path below ROOT and below MOUNT alike.
     pub fn path(&self) -> std::path::PathBuf {
-        [NF_TYPES, self.ty, self.name].iter().collect()
+        match self.is_chain() {
+            true => [CHNS, self.name].iter().collect(),
+            false => [NF_TYPES, self.ty, self.name].iter().collect(),
+        }
     }
 }
 
@@ -40,14 +55,12 @@ pub enum Node<'a> {
     NfTypes,
     /// `nf-types/<type>`.
     Type(&'a str),
-    /// `nf-types/<type>/<instance>`.
+    /// `nf-types/<type>/<instance>`, or `chns/<chain>`.
     Instance(Instance<'a>),
-    /// Something below an instance.
+    /// Something below an instance or a chain.
     Within(Instance<'a>, &'a Path),
     /// `chns`.
     Chains,
-    /// Something below `chns`.
-    WithinChains(&'a Path),
     /// `modules`.
     Modules,
     /// `modules/<type>`.
@@ -73,10 +86,7 @@ pub fn node(path: &Path) -> Node<'_> {
     match names.next().map(|c| c.as_os_str()) {
         None => Node::Root,
         Some(top) if top == NF_TYPES => below_types(&mut names),
-        Some(top) if top == CHNS => match names.as_path() {
-            rest if rest.as_os_str().is_empty() => Node::Chains,
-            rest => Node::WithinChains(rest),
-        },
+        Some(top) if top == CHNS => below_chains(&mut names),
         Some(top) if top == MODULES => below_modules(&mut names),
         Some(_) => Node::Nothing,
     }
@@ -87,7 +97,16 @@ fn below_types<'a>(names: &mut std::path::Components<'a>) -> Node<'a> {
     let Some(ty) = text(ty).filter(|ty| is_type_name(ty)) else { return Node::Nothing };
     let Some(name) = names.next() else { return Node::Type(ty) };
     let Some(name) = text(name).filter(|name| is_instance_name(name)) else { return Node::Nothing };
-    let instance = Instance { ty, name };
+    whole_or_part(Instance { ty, name }, names)
+}
+
+fn below_chains<'a>(names: &mut std::path::Components<'a>) -> Node<'a> {
+    let Some(name) = names.next() else { return Node::Chains };
+    let Some(name) = text(name).filter(|name| is_instance_name(name)) else { return Node::Nothing };
+    whole_or_part(Instance::chain(name), names)
+}
+
+fn whole_or_part<'a>(instance: Instance<'a>, names: &std::path::Components<'a>) -> Node<'a> {
     match names.as_path() {
         rest if rest.as_os_str().is_empty() => Node::Instance(instance),
         rest => Node::Within(instance, rest),
@@ -110,18 +129,17 @@ fn text(component: Component<'_>) -> Option<&str> {
 
 /// The manual's `vnfs_get_opcode`: [`Opcode::Nf`] for everything below `nf-types`.
 pub fn vnfs_get_opcode(path: &Path) -> Opcode {
-    match node(path) {
-        Node::Type(_) | Node::Instance(_) | Node::Within(..) => Opcode::Nf,
-        _ => Opcode::Undefined,
+    match vnfs_get_nf_type(path) {
+        Some(_) => Opcode::Nf,
+        None => Opcode::Undefined,
     }
 }
 
 /// The manual's `vnfs_get_nf_type`: `firewall` for `nf-types/firewall/fw-alpha/action`.
 pub fn vnfs_get_nf_type(path: &Path) -> Option<&str> {
     match node(path) {
-        Node::Type(ty) | Node::Instance(Instance { ty, .. }) | Node::Within(Instance { ty, .. }, _) => {
-            Some(ty)
-        }
+        Node::Type(ty) => Some(ty),
+        Node::Instance(instance) | Node::Within(instance, _) if !instance.is_chain() => Some(instance.ty),
         _ => None,
     }
 }
@@ -133,7 +151,7 @@ pub fn vnfs_get_file_name(path: &Path) -> Option<&OsStr> {
 
 /// The manual's `vnfs_is_nf_instance`: whether the path is the directory of an instance.
 pub fn vnfs_is_nf_instance(path: &Path) -> bool {
-    matches!(node(path), Node::Instance(_))
+    matches!(node(path), Node::Instance(instance) if !instance.is_chain())
 }
 
 #[cfg(test)]
@@ -144,7 +162,8 @@ mod tests {
 
     #[test]
     fn every_place_of_the_tree_is_told_apart() {
-        let cases: [(&str, Node<'_>); 14] = [
+        let edge = Instance::chain("edge");
+        let cases: [(&str, Node<'_>); 16] = [
             ("", Node::Root),
             ("nf-types", Node::NfTypes),
             ("nf-types/firewall", Node::Type("firewall")),
@@ -154,7 +173,9 @@ mod tests {
             ("nf-types/Firewall", Node::Nothing),
             ("nf-types/firewall/-a/action", Node::Nothing),
             ("chns", Node::Chains),
-            ("chns/edge/start", Node::WithinChains(Path::new("edge/start"))),
+            ("chns/edge", Node::Instance(edge)),
+            ("chns/edge/start", Node::Within(edge, Path::new("start"))),
+            ("chns/.aside-x/start", Node::Nothing),
             ("modules", Node::Modules),
             ("modules/firewall", Node::Module("firewall")),
             ("modules/firewall/state", Node::ModuleFile("firewall", "state")),
@@ -173,6 +194,8 @@ mod tests {
         assert_eq!(vnfs_get_nf_type(action), Some("firewall"));
         assert_eq!(vnfs_get_file_name(action), Some(OsStr::new("action")));
         assert!(vnfs_is_nf_instance(Path::new("nf-types/firewall/fw-a")));
-        assert!(!vnfs_is_nf_instance(action));
+        assert!(!vnfs_is_nf_instance(action) && !vnfs_is_nf_instance(Path::new("chns/edge")));
+        assert_eq!(vnfs_get_nf_type(Path::new("chns/edge/action")), None);
+        assert!(!is_type_name(CHAIN));
     }
 }

@@ -5,25 +5,25 @@ mod answers;
 #[cfg(test)]
 mod bed;
 mod call;
-mod disk;
+pub(crate) mod disk;
 mod handle;
 mod hosts;
-mod instance;
-mod last_error;
+pub(crate) mod instance;
+pub(crate) mod last_error;
 mod lifecycle;
-mod machine;
-mod mend;
+pub mod machine;
+pub(crate) mod members;
+pub(crate) mod mend;
 mod observer;
 mod record;
-mod skeleton;
+pub(crate) mod skeleton;
 mod spec;
 mod standard;
+pub(crate) mod turns;
 mod unborn;
-mod verb;
+pub mod verb;
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::ErrorKind::NotFound;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
@@ -59,6 +59,8 @@ pub struct VnfsOperations {
     changed_on_disk: OnceLock<OnDiskChange>,
     /// The types that had a module when the file system was told last.
     served: Mutex<Vec<String>>,
+    /// Gives a started guest its links back.
+    relink: OnceLock<members::Relink>,
     /// Ends with the mount.
     watch: OnceLock<Watch>,
 }
@@ -88,6 +90,7 @@ impl VnfsOperations {
             changed: OnceLock::new(),
             changed_on_disk: OnceLock::new(),
             served: Mutex::default(),
+            relink: OnceLock::new(),
             watch: OnceLock::new(),
         });
         vnfs.clear_aside_all()?;
@@ -125,8 +128,8 @@ impl VnfsOperations {
     }
 
     fn adopt_guest(&self, at: tree::Instance<'_>) -> Result<Option<Status>> {
-        // Of thousands that are not deployed nothing is kept until somebody asks.
-        if fs::symlink_metadata(instance::record_path(&self.root, at)).is_err_and(|e| e.kind() == NotFound) {
+        // The undeployed ones are read when they are asked about: there may be many.
+        if Instance::load(&self.root, at)?.record().is_none() {
             return Ok(None);
         }
         let instance = self.instance(at)?;
@@ -293,7 +296,8 @@ impl VnfsOperations {
         let guest = self.guest(instance)?;
         match self.ask(&guest, |hypervisor| hypervisor.guest_status(&guest)) {
             Ok(status) => Ok(status),
-            // Being deployed, or never was: nfio ended in the middle of an activate. The next one clears it away.
+            // Being deployed, or never was: nfio ended in the middle of an activate. The observer clears it away, or the
+            // next verb.
             Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) if guest.id.is_empty() => {
                 Ok(Status::Undeployed)
             }

@@ -17,3 +17,5 @@ mod rules;
 mod special;
 #[path = "fs_mount/stress.rs"]
 mod stress;
+#[path = "fs_mount/taken_away.rs"]
+mod taken_away;

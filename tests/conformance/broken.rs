@@ -5,7 +5,7 @@ use nfio_host::hypervisor::{
     Counters, Execution, Guest, GuestSpec, Hypervisor, Output, Prepared, PutFile, Status,
 };
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -322,6 +322,14 @@ impl Hypervisor for Broken {
 
     fn set_forwarding(&self, guest: &Guest, on: bool) -> Result<()> {
         self.refuse(self.inner.set_forwarding(guest, on && !self.is(Fault::ForwardingIsNeverOn)))
+    }
+
+    fn netns(&self, guest: &Guest) -> Result<File> {
+        let netns = self.refuse(self.inner.netns(guest))?;
+        match self.fault {
+            Fault::NamespacesAreTheHosts => Ok(File::open("/proc/self/ns/net")?),
+            _ => Ok(netns),
+        }
     }
 
     fn adopt(&self, guest: &Guest, log: &Path) -> Result<Status> {

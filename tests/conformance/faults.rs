@@ -76,13 +76,14 @@ faults! {
     ForwardingIsAlwaysOn: forwarding_is_off_until_it_is_switched_on "before the guest is configured";
     ForwardingIsNeverOn: forwarding_is_off_until_it_is_switched_on "after set_forwarding(true)";
     NeedsWinOverBootConf: kernel_parameters_are_set_and_boot_confs_win "1\\n65536";
+    NamespacesAreTheHosts: the_network_namespace_is_the_guests_own_where_there_is_one "left";
     AddressesAreShared: guests_live_side_by_side "guests share an address";
     DropIsIgnored: capabilities_are_the_default_with_what_is_added_and_without_what_is_dropped "capabilities are";
     GuestsArePrivileged:
         no_process_gets_new_privileges_and_system_calls_are_filtered "NoNewPrivs",
         the_hosts_kernel_is_out_of_reach " succeeded";
     MemoryIsUnlimited: limits_of_memory_and_processes_hold "held 200 MB";
-    CpuIsUnlimited: a_share_of_a_cpu_is_no_more "a tenth of a CPU worked";
+    CpuIsUnlimited: a_share_of_a_cpu_is_no_more "of a CPU worked";
     OutputIsLost: what_a_guest_says_is_in_its_log "both streams are in the log: not within";
     LastWordsAreLost: the_log_of_a_guest_that_ended_is_complete "it ends in \"1\"";
     LogsAreNotCapped: a_log_is_capped_and_keeps_the_end "the log had";

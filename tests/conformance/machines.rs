@@ -108,6 +108,15 @@ fn each_start_gets_what_it_was_prepared_with(stage: &Stage) {
         assert!(told.contains("environment") && told.contains("command"), "{told}");
         assert_eq!(stage.status(&guest), Status::Created);
     }
+    // What its own kernel has not, nobody gives it.
+    let needs = |device: &str| {
+        let mut spec = stage.spec("stop_timeout = 1");
+        spec.needs.devices.push(device.to_owned());
+        stage.driver.start(&stage.deployed(&spec), &Prepared::default())
+    };
+    accepted("a start with a device", needs("/dev/vda"));
+    let told = refused("a start with a device", needs("/dev/no-such-device"), 707).to_string();
+    assert!(told.contains("/dev/no-such-device"), "{told}");
     for word in ["one", "two"] {
         let files = vec![file("/etc/word", 0o644, word)];
         accepted("start", stage.driver.start(&guest, &Prepared { files, ..Prepared::default() }));
@@ -166,12 +175,10 @@ fn a_first_process_that_knows_no_signals_does_not_take_the_timeout(stage: &Stage
     );
     let guest = stage.up(&stage.spec("stop_timeout = 60"));
     stage.until("it is up", || stage.log(&guest).contains(" is up"));
-    assert_eq!(
-        stage.says(&guest, "(sleep 1; kill -STOP $(pidof qemu-ga)) > /dev/null 2>&1 & echo deaf"),
-        "deaf"
-    );
-    // No question goes between: libvirt would wait for the answer.
-    std::thread::sleep(Duration::from_secs(2));
+    let script = "(sleep 1; kill -STOP $(pidof qemu-ga); echo the agent is deaf > /dev/console) > /dev/null 2>&1 & echo soon";
+    assert_eq!(stage.says(&guest, script), "soon");
+    // It is not asked whether it is: libvirt would wait for the answer.
+    stage.until("it is deaf", || stage.log(&guest).contains("the agent is deaf"));
     let begin = Instant::now();
     stage.stop(&guest);
     assert!(begin.elapsed() < Duration::from_secs(50), "it took {:?}", begin.elapsed());

@@ -77,6 +77,7 @@ promises! {
         counters_grow_with_traffic_and_start_anew
         forwarding_is_off_until_it_is_switched_on
         kernel_parameters_are_set_and_boot_confs_win
+        the_network_namespace_is_the_guests_own_where_there_is_one
         guests_live_side_by_side
     }
     confined {

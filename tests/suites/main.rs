@@ -1,13 +1,16 @@
 //! End-to-end suites on a real mount with real guests; one file a promise.
 
+mod abuse;
 mod attack_strings;
 mod bad_configuration;
+mod chains;
 mod command_and_log;
 mod crash_marker;
 mod directories;
 mod docker;
 mod drop_rules;
 mod every_error;
+mod faults;
 mod hanging_verbs;
 mod hostile_plugins;
 mod hostile_root;
@@ -24,9 +27,12 @@ mod ordinary_files;
 mod out_of_tree;
 mod outlives_nfio;
 mod replacement;
+mod semantics;
 mod side_by_side;
 mod squid;
 mod tenants;
+mod threat_model;
+mod tools;
 mod verb_table;
 mod version_skew;
 mod waiting;

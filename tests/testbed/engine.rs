@@ -233,9 +233,18 @@ impl Engine {
     pub fn by_ssh(&self) -> Place {
         Place {
             config: format!("[hosts.\"{}\"]\nssh = \"root\"\n", self.address()),
-            environment: self.ssh.get_or_init(|| sshd::start(self)).clone(),
+            environment: self.ssh.get_or_init(|| self.start_sshd()).clone(),
             ..self.by(self.address())
         }
+    }
+
+    fn start_sshd(&self) -> Vec<(&'static str, String)> {
+        let host = sshd::Host {
+            address: self.address(),
+            config: format!("SetEnv DOCKER_HOST=unix://{}\n", self.socket().display()),
+            command: &|program| self.network.command(program),
+        };
+        sshd::start(&host, &self.file("ssh"))
     }
 
     /// A place for its guests, without the way there.

@@ -2,6 +2,7 @@
 //! below `/run`, which in the test bed is a tmpfs that goes with it.
 
 mod certificates;
+mod chain;
 mod engine;
 mod faults;
 mod http;
@@ -13,10 +14,12 @@ mod odd;
 mod out_of_tree;
 mod place;
 mod plugins;
+mod slots;
 mod sshd;
 mod user;
 mod wait;
 
+pub use chain::{Serving, Space, state_of};
 pub use engine::Engine;
 pub use faults::{Covered, end_guest, first_process};
 pub use http::{Page, Server, get};

@@ -9,7 +9,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::network::{Network, does};
-use crate::{Place, eventually};
+use crate::slots::Slots;
+use crate::{Place, certificates, eventually, sshd};
 
 /// Where a libvirtd keeps its state, and what of it lies where in a daemon's directory. The daemon sees its own there.
 const STATE: [(&str, &str); 4] = [
@@ -34,12 +35,13 @@ cgroup_controllers = []
 /// Mounts what is its own over the machine's, then becomes the daemon. The file system `/sys` is that of the network
 /// where it is mounted, and libvirt looks for bridges there. Beside controllers of version 1, a version 2 without any
 /// keeps libvirt from starting containers. A copy of a mount of nfio's here would keep it from ending.
+/// Consoles of guests are locked below `/run/lock`.
 const RUN: &str = "set -e
 directory=$1 cache=$2
 shift 2
 umount -a -l -t fuse.nfio
 while [ $# -gt 0 ]; do mkdir -p \"$2\"; mount --bind \"$directory/$1\" \"$2\"; shift 2; done
-mkdir -p /var/cache/libvirt
+mkdir -p /var/cache/libvirt /run/lock
 mount --bind \"$cache\" /var/cache/libvirt
 mkdir -p \"$directory/groups\"
 mount --rbind /sys/fs/cgroup \"$directory/groups\"
@@ -47,7 +49,8 @@ mount -t sysfs sysfs /sys
 mount --rbind \"$directory/groups\" /sys/fs/cgroup
 umount -R -l \"$directory/groups\"
 if [ -e /sys/fs/cgroup/unified ]; then umount /sys/fs/cgroup/unified; fi
-exec libvirtd --pid-file \"$directory/pid\"";
+if [ -d \"$directory/tls\" ]; then set -- --listen; fi
+exec libvirtd \"$@\" --pid-file \"$directory/pid\"";
 
 /// A libvirtd. One that a test has for itself ends by drop, the shared one ends with the test bed.
 #[derive(Debug)]
@@ -58,26 +61,49 @@ pub struct Libvirtd {
     network: Network,
     /// None while it is killed.
     process: Mutex<Option<Child>>,
+    /// In what environment `ssh` reaches it.
+    ssh: OnceLock<Vec<(&'static str, String)>>,
+    /// Returned last, when its guests have ended.
+    _slots: Slots,
 }
 
 impl Libvirtd {
     /// The name of the network to which its guests connect, with addresses by DHCP.
     pub const NETWORK: &str = "nfio";
 
-    /// The daemon of this machine; shared by all tests, which never stop it.
+    /// The daemon of this machine; shared by all tests, which never stop it. They run two virtual machines at a time.
     pub fn local() -> &'static Self {
         static LOCAL: OnceLock<Libvirtd> = OnceLock::new();
-        LOCAL.get_or_init(Self::start)
+        LOCAL.get_or_init(|| Self::machines(2))
     }
 
-    /// A daemon that a test has for itself.
-    pub fn start() -> Self {
-        Self::of("qemu")
+    /// A daemon that a test has for itself, for `count` virtual machines at a time. It waits until no more than two run
+    /// over all tests.
+    pub fn machines(count: usize) -> Self {
+        Self::of("qemu", Slots::take(count), false)
+    }
+
+    /// A daemon that a test has for itself, for one virtual machine, which other hosts reach by SSH and with mutual TLS.
+    pub fn remote() -> Self {
+        let daemon = Self::of("qemu", Slots::take(1), true);
+        let pid = daemon.pid().to_string();
+        let host = sshd::Host {
+            address: daemon.network.address(),
+            config: String::new(),
+            // Where the daemon has its socket in its usual place, as on a host of its own.
+            command: &|program| {
+                let mut command = Command::new("nsenter");
+                command.args(["--target", &pid, "--mount", "--net", "--", program]);
+                command
+            },
+        };
+        daemon.ssh.set(sshd::start(&host, &daemon.file("ssh"))).expect("it has none yet");
+        daemon
     }
 
     /// A daemon that a test has for itself, whose guests are containers.
     pub fn containers() -> Self {
-        Self::of("lxc")
+        Self::of("lxc", Slots::take(0), false)
     }
 
     /// The address of a host in its network that it leases to nobody.
@@ -85,7 +111,7 @@ impl Libvirtd {
         format!("10.98.{}.5", self.network.number())
     }
 
-    fn of(driver: &'static str) -> Self {
+    fn of(driver: &'static str, slots: Slots, tls: bool) -> Self {
         crate::require_testbed();
         let network = Network::new();
         let directory = PathBuf::from(format!("/run/libvirtd-{}", network.number()));
@@ -95,7 +121,17 @@ impl Libvirtd {
         fs::write(directory.join("etc/qemu.conf"), QEMU_CONF).expect("qemu.conf");
         // Without it, libvirtd asks polkit who may do what.
         fs::write(directory.join("etc/libvirtd.conf"), "auth_unix_rw = \"none\"\n").expect("libvirtd.conf");
-        let daemon = Self { driver, directory, network, process: Mutex::default() };
+        if tls {
+            listen(&directory, &network.address());
+        }
+        let daemon = Self {
+            driver,
+            directory,
+            network,
+            process: Mutex::default(),
+            ssh: OnceLock::new(),
+            _slots: slots,
+        };
         daemon.run();
         daemon.define_network();
         daemon
@@ -158,8 +194,11 @@ impl Libvirtd {
     /// Sends the daemon a signal.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
-        let pid = self.process().as_ref().expect("it runs").id();
-        kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), signal).expect("kill");
+        kill(Pid::from_raw(i32::try_from(self.pid()).expect("a pid")), signal).expect("kill");
+    }
+
+    fn pid(&self) -> u32 {
+        self.process().as_ref().expect("it runs").id()
     }
 
     /// Runs virsh on this daemon, which must succeed; answers what it prints, without the newlines at its end.
@@ -229,6 +268,25 @@ impl Libvirtd {
         }
     }
 
+    /// What `nfio` is told of it as the libvirt of another host, by SSH.
+    pub fn by_ssh(&self) -> Place {
+        let uri = format!("qemu+ssh://root@{}/system", self.network.address());
+        Place { environment: self.ssh.get().expect("a remote libvirtd").clone(), ..self.elsewhere(&uri) }
+    }
+
+    /// What `nfio` is told of it as the libvirt of another host, with mutual TLS.
+    pub fn by_tls(&self) -> Place {
+        let pki = self.file("tls");
+        self.elsewhere(&format!("qemu+tls://{}/system?pkipath={}", self.network.address(), pki.display()))
+    }
+
+    fn elsewhere(&self, uri: &str) -> Place {
+        let host = self.network.address();
+        let config =
+            format!("[libvirt]\nnetwork = \"{}\"\n[hosts.\"{host}\"]\nlibvirt = \"{uri}\"\n", Self::NETWORK);
+        Place { host, config, ..self.place() }
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
@@ -254,6 +312,21 @@ impl Drop for Libvirtd {
             eprintln!("the end of a libvirtd: {e}");
         }
     }
+}
+
+/// Has a daemon listen with mutual TLS; the client's files have the names that libvirt gives them.
+fn listen(directory: &Path, address: &str) {
+    let pki = directory.join("tls");
+    certificates::make(&pki, address);
+    for (from, to) in [("ca", "cacert"), ("cert", "clientcert"), ("key", "clientkey")] {
+        fs::copy(pki.join(format!("{from}.pem")), pki.join(format!("{to}.pem"))).expect("a copy");
+    }
+    let at = pki.display();
+    let config = format!(
+        "auth_unix_rw = \"none\"\nlisten_tls = 1\nlisten_addr = \"{address}\"\nauth_tls = \"none\"\n\
+         ca_file = \"{at}/ca.pem\"\ncert_file = \"{at}/server.pem\"\nkey_file = \"{at}/server-key.pem\"\n"
+    );
+    fs::write(directory.join("etc/libvirtd.conf"), config).expect("libvirtd.conf");
 }
 
 /// What libvirt found out about QEMU, kept from run to run: finding it out takes seconds.

@@ -88,6 +88,13 @@ impl Mounted {
         fs::write(self.config(), text).expect("nfio.toml");
     }
 
+    /// Has the guests reached in another way from the next mount on.
+    #[track_caller]
+    pub fn reach(&mut self, place: Place) {
+        self.options.place = place;
+        self.configure(&self.options.config);
+    }
+
     /// Runs `nfio mount`, which must succeed.
     #[track_caller]
     pub fn mount(&self) {
@@ -242,6 +249,9 @@ impl Drop for Mounted {
         if fs::read_dir(&types).is_err() || fs::read_dir(&types).is_ok_and(|mut all| all.next().is_none()) {
             let _ = self.try_mount();
         }
+        for chain in fs::read_dir(self.path().join("chns")).into_iter().flatten().flatten() {
+            let _ = fs::write(chain.path().join("action"), "undeployed\n");
+        }
         for ty in fs::read_dir(&types).into_iter().flatten().flatten() {
             for instance in fs::read_dir(ty.path()).into_iter().flatten().flatten() {
                 let _ = fs::write(instance.path().join("action"), "undeployed\n");
@@ -259,6 +269,11 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// An instance or a chain at this path.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path, network: None }
+    }
+
     /// Its directory.
     pub fn path(&self) -> &Path {
         &self.path

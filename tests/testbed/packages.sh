@@ -39,13 +39,20 @@ printf '#!/bin/sh\n# nfio: no service is started by an installation\nexit 101\n'
 chmod 755 $policy
 
 install() { DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null; }
-# A package from backports may be here whose version those of the release do not go with: theirs is taken instead.
+# A package that is here may be of backports, and those that are missing break with it: with the release pinned above
+# all, apt takes it back to the release's version where, and only where, it is in the way.
 install_of_release() {
     codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
     [ -n "$codename" ] || return 1
-    of_release=
-    for package in $missing; do of_release="$of_release $package/$codename"; done
-    install --allow-downgrades $of_release
+    pins=$(mktemp)
+    printf 'Package: *\nPin: release %s\nPin-Priority: %s\n\n' \
+        "a=*-backports*" 100 "n=*-backports*" 100 "n=$codename*" 1001 >"$pins"
+    # apt reads it as a user of its own.
+    chmod 644 "$pins"
+    install --allow-downgrades -o Dir::Etc::Preferences="$pins" -o Dir::Etc::PreferencesParts=/dev/null $missing &&
+        code=0 || code=$?
+    rm -f "$pins"
+    return $code
 }
 # Package lists may be absent or old: they are fetched only when the first try fails.
 install $missing 2>/dev/null || {

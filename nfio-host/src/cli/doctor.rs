@@ -49,6 +49,7 @@ fn checks(module_root: &Path) -> Vec<Check> {
         needed("seccomp", probes::seccomp()),
         needed("capabilities", probes::capabilities(&probes::NEEDED)),
         useful("more capabilities", probes::capabilities(&probes::USEFUL)),
+        useful("routes of chains", probes::chains()),
         useful("nft", probes::nft()),
         needed("module_root", modules),
     ]

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
+use super::memory;
+use crate::chain::{ChainConfig, Chains, Tree};
 use crate::config::Config;
 use crate::error::Result;
 use crate::fs::operations::Operations;
@@ -12,7 +14,7 @@ use crate::hypervisor::docker::DockerConfig;
 use crate::hypervisor::factory::{HypervisorFactory, Settings};
 #[cfg(feature = "libvirt")]
 use crate::hypervisor::libvirt::LibvirtConfig;
-use crate::hypervisor::oci::OciConfig;
+use crate::hypervisor::oci::{self, OciConfig};
 use crate::modules::{self, Loader, Registry};
 use crate::root::Root;
 use crate::vnf::VnfsOperations;
@@ -20,12 +22,12 @@ use crate::vnf::VnfsOperations;
 /// Serves `root` at `mountpoint`, calls `ready` once the file system answers, and returns when it is unmounted, by
 /// whomever.
 pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl FnOnce()) -> Result<()> {
-    give_memory_back();
+    memory::settle();
     modules::mark_crashes(&root.private())?;
     let loader = Arc::new(Loader::new(&root.private(), &config.modules)?);
     let registry = Registry::load(&config.module_root, &root.private(), &loader, config.deadlines)?;
     let mut factory = HypervisorFactory::new();
-    let oci = OciConfig {
+    let embedded = OciConfig {
         subnet: config.oci.subnet.clone(),
         bridge: config.oci.bridge.clone(),
         ..OciConfig::new(root.private().join("oci"), &config.oci.images)
@@ -40,7 +42,7 @@ pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl 
         &config.hypervisor,
         Settings {
             docker,
-            oci,
+            oci: embedded,
             #[cfg(feature = "libvirt")]
             libvirt: LibvirtConfig {
                 state: root.private().join("libvirt"),
@@ -60,22 +62,22 @@ pub(super) fn serve(config: &Config, root: Root, mountpoint: &Path, ready: impl 
         // Requests that may take long have threads of their own; these only have to keep up with the kernel.
         threads: available_parallelism().map_or(2, usize::from).max(2),
     };
-    let operations: Arc<dyn Operations> = Arc::clone(&vnfs) as _;
+    let chains = ChainConfig {
+        subnet: config.chains.subnet.clone(),
+        run: oci::RUN.into(),
+        mount: mountpoint.to_owned(),
+        deadlines: config.deadlines,
+        policy: config.policy.clone(),
+    };
+    // Before anything is started: a guest gets its links first.
+    let chains = Chains::new(Arc::clone(&vnfs), chains)?;
+    let operations: Arc<dyn Operations> = Arc::new(Tree::new(Arc::clone(&vnfs), Arc::clone(&chains)));
     let mounted = fs::mount(Nfio::new(directory, operations)?, mount)?;
     vnfs.observe()?;
+    chains.observe()?;
     vnfs.watch_modules(loader)?;
     // Only the file system holds it from here on: its end is the end of all threads.
-    drop(vnfs);
+    drop((vnfs, chains));
     ready();
     mounted.wait()
-}
-
-/// Has large tables, which grow by doubling, given back to the kernel when they have moved. By itself the C library
-/// comes to keep blocks of such a size: with ten thousand instances a third of all memory would be such remains.
-fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: mallopt(3) takes two integers; what it sets is read under the lock that every allocation takes.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 256 << 10);
-    }
 }

@@ -9,7 +9,7 @@ use nix::sys::stat::SFlag;
 use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::attributes::{Attributes, Entry};
 use super::inodes::ROOT_NODE;
@@ -28,7 +28,7 @@ impl Nfio {
         add: &mut dyn FnMut(u64, &Listed) -> bool,
     ) -> Answer<()> {
         let _paths = self.paths_stay();
-        let path = self.path(node)?;
+        let Some(path) = self.path_to_list(node)? else { return Ok(()) };
         self.listings.read(node, offset, || self.read_names(node, &path).map(|(names, _)| names), add)
     }
 
@@ -40,7 +40,7 @@ impl Nfio {
         add: &mut dyn FnMut(u64, &OsStr, &Entry) -> bool,
     ) -> Answer<()> {
         let _paths = self.paths_stay();
-        let path = self.path(node)?;
+        let Some(path) = self.path_to_list(node)? else { return Ok(()) };
         let directory = OnceCell::new();
         self.listings.read(
             node,
@@ -72,6 +72,14 @@ impl Nfio {
         )
     }
 
+    /// The path of a directory; None: it was taken away, and whoever stands in it finds nothing there.
+    fn path_to_list(&self, node: u64) -> Answer<Option<PathBuf>> {
+        match self.path(node) {
+            Err(Errno::ENOENT) => Ok(None),
+            path => path.map(Some),
+        }
+    }
+
     /// Looks a name up that a listing has just shown: by the directory, which is opened once for all of them.
     fn lookup_listed(
         &self,
@@ -82,7 +90,7 @@ impl Nfio {
     ) -> Answer<Entry> {
         let path = above.join(name);
         match tree::node(&path) {
-            Node::Instance(_) | Node::Within(..) | Node::WithinChains(_) => {}
+            Node::Instance(_) | Node::Within(..) => {}
             _ => return self.lookup_path(node, name, &path),
         }
         if directory.get().is_none() {
@@ -136,7 +144,9 @@ impl Nfio {
                 ty.is_some_and(|ty| self.ops.type_state(ty) == TypeState::Loaded || self.is_listed(ty))
             }),
             // What is being built or taken away has a name that no instance can have.
-            Node::Type(_) => names.retain(|listed| listed.name.to_str().is_some_and(is_instance_name)),
+            Node::Type(_) | Node::Chains => {
+                names.retain(|listed| listed.name.to_str().is_some_and(is_instance_name))
+            }
             _ => {}
         }
         Ok(names)

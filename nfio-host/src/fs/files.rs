@@ -261,7 +261,11 @@ impl Nfio {
 
     /// fsync of a directory, which is not open here.
     pub(super) fn fsync_directory(&self, node: u64, data_only: bool) -> Answer<()> {
-        let path = self.path(node)?;
+        let path = match self.path(node) {
+            // What was taken away needs none either.
+            Err(Errno::ENOENT) => return Ok(()),
+            path => path?,
+        };
         if is_virtual(&path) {
             return Ok(());
         }

@@ -3,20 +3,23 @@
 //! share one, and keeps its names (parent and name), never a descriptor: a renamed directory moves one link and all
 //! paths below it are right again.
 
-use std::collections::{HashMap, HashSet};
+mod memory;
+mod node;
+
+use nix::sys::stat::FileStat;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
+
+use node::{Name, Names, Node};
 
 /// The mount itself (FUSE_ROOT_ID).
 pub(crate) const ROOT_NODE: u64 = 1;
 /// Numbers from here on are ours; below they are inode numbers of ROOT's own device, which stay the same when a
 /// node is forgotten and looked up again.
 const OWN_NUMBERS: u64 = 1 << 62;
-
-/// So many names are kept once for all nodes that have them.
-const COMMON: usize = 1024;
 
 /// What backs a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,104 +30,33 @@ pub(crate) struct Key {
     pub(crate) ino: u64,
 }
 
-type Name = Arc<OsStr>;
-
-/// There are as many as the kernel knows names, hundreds of thousands: what few of them have takes no room in all.
-#[derive(Default)]
-struct Node {
-    name: Option<(u64, Name)>,
-    rest: Option<Box<Rest>>,
-    /// Saturating: the kernel forgets all of them at once.
-    lookups: u32,
-    /// Its number is that of its inode on ROOT's own device.
-    own: bool,
-    /// Its file in ROOT is a regular one.
-    regular: bool,
-}
-
-/// What directories have, files of several names, and what lies on another device.
-#[derive(Default)]
-struct Rest {
-    /// What backs it where that is not its own inode; None: nothing, or what did is gone.
-    key: Option<Key>,
-    more: Vec<(u64, Name)>,
-    children: HashMap<Name, u64>,
-}
-
-impl Node {
-    fn names(&self) -> impl Iterator<Item = &(u64, Name)> {
-        self.name.iter().chain(self.rest.iter().flat_map(|rest| &rest.more))
-    }
-
-    fn add_name(&mut self, parent: u64, name: Name) {
-        match &self.name {
-            None => self.name = Some((parent, name)),
-            Some(_) => self.rest.get_or_insert_default().more.push((parent, name)),
-        }
-    }
-
-    fn remove_name(&mut self, parent: u64, name: &OsStr) {
-        let other = |(p, n): &(u64, Name)| *p != parent || **n != *name;
-        if let Some(rest) = &mut self.rest {
-            rest.more.retain(other);
-        }
-        if !self.name.as_ref().is_some_and(other) {
-            self.name = self.rest.as_mut().and_then(|rest| rest.more.pop());
-        }
-    }
-
-    fn children(&self) -> impl Iterator<Item = (&Name, &u64)> {
-        self.rest.iter().flat_map(|rest| &rest.children)
-    }
-
-    fn child(&self, name: &OsStr) -> Option<u64> {
-        self.rest.as_ref()?.children.get(name).copied()
-    }
-
-    fn add_child(&mut self, name: Name, node: u64) {
-        self.rest.get_or_insert_default().children.insert(name, node);
-    }
-
-    fn remove_child(&mut self, name: &OsStr) -> Option<u64> {
-        self.rest.as_mut()?.children.remove(name)
-    }
-
-    /// What backs it, where `number` is its number.
-    fn key(&self, number: u64, dev: u64) -> Option<Key> {
-        let own = self.own.then_some(Key { dev, ino: number });
-        own.or_else(|| self.rest.as_ref().and_then(|rest| rest.key))
-    }
-}
-
 /// The table.
 pub(crate) struct Inodes {
     table: RwLock<Table>,
 }
 
 struct Table {
-    /// ROOT's own device.
+    /// ROOT's device.
     dev: u64,
-    nodes: HashMap<u64, Node>,
-    /// Nodes whose number is not that of their inode.
+    /// Boxed: a table that has just grown is half empty.
+    nodes: HashMap<u64, Box<Node>>,
+    /// The nodes that have not the number of their inode.
     keys: HashMap<Key, u64>,
-    /// Length and time of special files, as last told.
-    sized: HashMap<u64, (u64, SystemTime)>,
-    /// The names that many nodes have, as those of skeletons.
-    common: HashSet<Name>,
+    names: Names,
     next: u64,
 }
 
 impl Inodes {
     /// A table that knows ROOT alone.
     pub(crate) fn new(root: Key) -> Self {
-        let rest = Rest { key: Some(root), ..Rest::default() };
-        let node = Node { rest: Some(Box::new(rest)), lookups: 1, ..Node::default() };
+        let mut node = Node::default();
+        node.lookups = 1;
+        node.set_key(Some(root));
         let table = Table {
             dev: root.dev,
-            nodes: HashMap::from([(ROOT_NODE, node)]),
+            nodes: HashMap::from([(ROOT_NODE, Box::new(node))]),
             keys: HashMap::from([(root, ROOT_NODE)]),
-            sized: HashMap::new(),
-            common: HashSet::new(),
+            names: Names::default(),
             next: OWN_NUMBERS,
         };
         Self { table: RwLock::new(table) }
@@ -144,7 +76,7 @@ impl Inodes {
         let mut names = Vec::with_capacity(8);
         let mut at = node;
         while at != ROOT_NODE {
-            let (parent, name) = table.nodes.get(&at)?.name.as_ref()?;
+            let (parent, name) = table.nodes.get(&at)?.name()?;
             names.push(&**name);
             at = *parent;
         }
@@ -169,13 +101,15 @@ impl Inodes {
     ) -> u64 {
         let mut table = self.write();
         let known = match key {
-            Some(key) => table.known(key),
+            Some(key) => table.of_key(key),
             None => table.child(parent, name).filter(|node| table.key(*node).is_none()),
         };
         let fits = |node: &u64| {
-            let mut names = table.nodes[node].names().peekable();
+            let entry = &table.nodes[node];
             *node != ROOT_NODE
-                && (!single || names.peek().is_none() || names.any(|(p, n)| *p == parent && **n == *name))
+                && (!single
+                    || entry.name().is_none()
+                    || entry.names().any(|(p, n)| *p == parent && **n == *name))
         };
         let node = match known {
             Some(node) if fits(&node) => node,
@@ -186,21 +120,21 @@ impl Inodes {
                 table.add(key)
             }
         };
+        table.bind(parent, name, node);
         if let Some(entry) = table.nodes.get_mut(&node) {
-            entry.lookups = entry.lookups.saturating_add(1);
+            entry.lookups += 1;
             entry.regular = regular;
         }
-        table.bind(parent, name, node);
         node
     }
 
     /// Whether a node's file in ROOT is a regular one.
     pub(crate) fn is_regular(&self, node: u64) -> bool {
         let table = self.read();
-        table.nodes.get(&node).is_some_and(|entry| entry.regular && entry.key(node, table.dev).is_some())
+        table.key(node).is_some() && table.nodes.get(&node).is_some_and(|entry| entry.regular)
     }
 
-    /// The node of a name, where the kernel knows it.
+    /// The node of a name in `parent`.
     pub(crate) fn child(&self, parent: u64, name: &OsStr) -> Option<u64> {
         self.read().child(parent, name)
     }
@@ -217,34 +151,51 @@ impl Inodes {
         let mut all = vec![node];
         let mut at = 0;
         while at < all.len() {
-            all.extend(
-                table.nodes.get(&all[at]).into_iter().flat_map(Node::children).map(|(_, child)| child),
-            );
+            all.extend(table.nodes.get(&all[at]).into_iter().flat_map(|entry| entry.children()));
             at += 1;
         }
         all
     }
 
+    /// Keeps what a file looks like that is about to be taken away.
+    pub(crate) fn note_last(&self, node: u64, stat: FileStat) {
+        if let Some(entry) = self.write().nodes.get_mut(&node) {
+            entry.set_last(stat);
+        }
+    }
+
+    /// What the file of a node without a name looked like last; None: the node is out of date, not taken away.
+    pub(crate) fn last(&self, node: u64) -> Option<FileStat> {
+        let mut stat = self.read().nodes.get(&node)?.last()?;
+        stat.st_nlink = 0;
+        Some(stat)
+    }
+
     /// The node above (the root is above itself).
     pub(crate) fn parent(&self, node: u64) -> u64 {
         let table = self.read();
-        let name = table.nodes.get(&node).and_then(|entry| entry.name.as_ref());
+        let name = table.nodes.get(&node).and_then(|entry| entry.name());
         name.map_or(ROOT_NODE, |(parent, _)| *parent)
     }
 
     /// The number that a directory listing shows for a file of ROOT's device.
     pub(crate) fn number(&self, ino: u64) -> u64 {
         let table = self.read();
-        table.known(Key { dev: table.dev, ino }).unwrap_or(ino)
+        table.keys.get(&Key { dev: table.dev, ino }).copied().unwrap_or(ino)
     }
 
     /// The kernel forgets `count` lookups.
     pub(crate) fn forget(&self, node: u64, count: u64) {
         let mut table = self.write();
         if let Some(entry) = table.nodes.get_mut(&node) {
-            entry.lookups = entry.lookups.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
+            entry.lookups = entry.lookups.saturating_sub(count);
         }
         table.sweep(node);
+        let is_roomy = table.shrink();
+        drop(table);
+        if is_roomy {
+            memory::give_back();
+        }
     }
 
     /// A name is gone; `last`: and its file with it, so that the inode number may come back as another file.
@@ -266,11 +217,10 @@ impl Inodes {
         let mut doomed = vec![top];
         while let Some(node) = doomed.pop() {
             table.lose(node);
-            let children: Vec<_> = table.nodes.get(&node).map_or_else(Vec::new, |entry| {
-                entry.children().map(|(name, child)| (Arc::clone(name), *child)).collect()
-            });
-            for (name, child) in children {
-                table.unbind(node, &name);
+            for (name, child) in
+                table.nodes.get_mut(&node).map_or_else(Vec::new, |entry| entry.take_children())
+            {
+                table.lose_name(child, node, name);
                 doomed.push(child);
             }
             table.sweep(node);
@@ -302,25 +252,23 @@ impl Inodes {
 
     /// Length and time of a special file, as last told.
     pub(crate) fn sized(&self, node: u64) -> Option<(u64, SystemTime)> {
-        self.read().sized.get(&node).copied()
+        self.read().nodes.get(&node)?.sized()
     }
 
     /// Keeps length and time of a special file for the next lookup.
     pub(crate) fn set_sized(&self, node: u64, sized: Option<(u64, SystemTime)>) {
-        if self.sized(node) == sized {
-            return;
+        if self.sized(node) != sized
+            && let Some(entry) = self.write().nodes.get_mut(&node)
+        {
+            entry.set_sized(sized);
         }
-        let mut table = self.write();
-        match sized {
-            Some(sized) if table.nodes.contains_key(&node) => table.sized.insert(node, sized),
-            _ => table.sized.remove(&node),
-        };
     }
 
     #[cfg(test)]
     fn len(&self) -> usize {
         let table = self.read();
         assert!(table.keys.len() <= table.nodes.len());
+        assert!(table.names.len() < table.nodes.len());
         table.nodes.len()
     }
 }
@@ -330,42 +278,33 @@ impl Table {
         self.nodes.get(&parent)?.child(name)
     }
 
-    /// What backs a node.
     fn key(&self, node: u64) -> Option<Key> {
-        self.nodes.get(&node)?.key(node, self.dev)
+        let entry = self.nodes.get(&node)?;
+        if entry.numbered { Some(Key { dev: self.dev, ino: node }) } else { entry.key() }
     }
 
-    /// The node of a backing file.
-    fn known(&self, key: Key) -> Option<u64> {
-        let own = || self.nodes.get(&key.ino).is_some_and(|entry| entry.own);
-        if key.dev == self.dev && own() { Some(key.ino) } else { self.keys.get(&key).copied() }
-    }
-
-    /// A name, shared with the others that have it where it may be one of many: that of a file, not of an instance.
-    fn shared(&mut self, name: &OsStr, node: u64) -> Name {
-        if let Some(known) = self.common.get(name) {
-            return Arc::clone(known);
-        }
-        let name: Name = Arc::from(name);
-        if self.common.len() < COMMON && self.nodes.get(&node).is_some_and(|entry| entry.regular) {
-            self.common.insert(Arc::clone(&name));
-        }
-        name
+    fn of_key(&self, key: Key) -> Option<u64> {
+        let numbered = || self.nodes.get(&key.ino).is_some_and(|entry| entry.numbered);
+        if key.dev == self.dev && numbered() { Some(key.ino) } else { self.keys.get(&key).copied() }
     }
 
     fn add(&mut self, key: Option<Key>) -> u64 {
-        let own = key.filter(|key| key.dev == self.dev && (2..OWN_NUMBERS).contains(&key.ino));
-        if let Some(key) = own.filter(|key| !self.nodes.contains_key(&key.ino)) {
-            self.nodes.insert(key.ino, Node { own: true, ..Node::default() });
-            return key.ino;
-        }
-        self.next += 1;
-        let rest = key.map(|_| Box::new(Rest { key, ..Rest::default() }));
-        self.nodes.insert(self.next, Node { rest, ..Node::default() });
-        if let Some(key) = key {
-            self.keys.insert(key, self.next);
-        }
-        self.next
+        let numbered = key
+            .filter(|key| key.dev == self.dev && (2..OWN_NUMBERS).contains(&key.ino))
+            .filter(|key| !self.nodes.contains_key(&key.ino));
+        let mut node = Node::default();
+        node.numbered = numbered.is_some();
+        let number = match (numbered, key) {
+            (Some(key), _) => key.ino,
+            (None, key) => {
+                self.next += 1;
+                node.set_key(key);
+                self.keys.extend(key.map(|key| (key, self.next)));
+                self.next
+            }
+        };
+        self.nodes.insert(number, Box::new(node));
+        number
     }
 
     /// Gives a node a name; another node that had it loses it.
@@ -378,9 +317,9 @@ impl Table {
             }
             None => {}
         }
-        let name = self.shared(name, node);
+        let name = self.names.share(name);
         if let Some(entry) = self.nodes.get_mut(&parent) {
-            entry.add_child(Arc::clone(&name), node);
+            entry.add_child(name.clone(), node);
         }
         if let Some(entry) = self.nodes.get_mut(&node) {
             entry.add_name(parent, name);
@@ -388,22 +327,36 @@ impl Table {
     }
 
     fn unbind(&mut self, parent: u64, name: &OsStr) {
-        let Some(entry) = self.nodes.get_mut(&parent) else { return };
-        if let Some(child) = entry.remove_child(name)
-            && let Some(entry) = self.nodes.get_mut(&child)
-        {
-            entry.remove_name(parent, name);
+        if let Some((name, child)) = self.nodes.get_mut(&parent).and_then(|entry| entry.remove_child(name)) {
+            self.lose_name(child, parent, name);
         }
+    }
+
+    /// A node is no child of `parent` any more.
+    fn lose_name(&mut self, node: u64, parent: u64, name: Name) {
+        if let Some(entry) = self.nodes.get_mut(&node) {
+            entry.remove_name(parent, &name);
+        }
+        self.names.release(name);
+    }
+
+    /// A name that a node had before leads nowhere now.
+    fn lose_child(&mut self, parent: u64, name: Name) {
+        if let Some(entry) = self.nodes.get_mut(&parent) {
+            entry.remove_child(&name);
+        }
+        self.names.release(name);
     }
 
     /// The backing file is gone: its inode number no longer leads here.
     fn lose(&mut self, node: u64) {
         let Some(entry) = self.nodes.get_mut(&node) else { return };
-        entry.own = false;
-        if let Some(key) = entry.rest.as_mut().and_then(|rest| rest.key.take())
-            && self.keys.get(&key) == Some(&node)
-        {
-            self.keys.remove(&key);
+        entry.numbered = false;
+        if let Some(key) = entry.key() {
+            entry.set_key(None);
+            if self.keys.get(&key) == Some(&node) {
+                self.keys.remove(&key);
+            }
         }
     }
 
@@ -413,10 +366,8 @@ impl Table {
             return;
         }
         self.lose(node);
-        let names: Vec<_> =
-            self.nodes.get(&node).map_or_else(Vec::new, |entry| entry.names().cloned().collect());
-        for (parent, name) in names {
-            self.unbind(parent, &name);
+        for (parent, name) in self.nodes.get_mut(&node).map_or_else(Vec::new, |entry| entry.take_names()) {
+            self.lose_child(parent, name);
         }
         self.sweep(node);
     }
@@ -425,20 +376,29 @@ impl Table {
     fn sweep(&mut self, node: u64) {
         let mut doomed = vec![node];
         while let Some(node) = doomed.pop() {
-            let idle = |entry: &Node| entry.lookups == 0 && entry.children().next().is_none();
-            if node == ROOT_NODE || !self.nodes.get(&node).is_some_and(idle) {
+            let idle = |entry: &Node| entry.lookups == 0 && !entry.has_children();
+            if node == ROOT_NODE || !self.nodes.get(&node).is_some_and(|entry| idle(entry)) {
                 continue;
             }
             self.lose(node);
-            self.sized.remove(&node);
-            let Some(gone) = self.nodes.remove(&node) else { continue };
-            for (parent, name) in gone.names() {
-                if let Some(entry) = self.nodes.get_mut(parent) {
-                    entry.remove_child(name);
-                }
-                doomed.push(*parent);
+            for (parent, name) in
+                self.nodes.remove(&node).map_or_else(Vec::new, |mut entry| entry.take_names())
+            {
+                self.lose_child(parent, name);
+                doomed.push(parent);
             }
         }
+    }
+
+    /// Gives up room that a larger table needed; whether there was any to speak of.
+    fn shrink(&mut self) -> bool {
+        let (used, room) = (self.nodes.len(), self.nodes.capacity());
+        if room < memory::LARGE || used > room / 8 {
+            return false;
+        }
+        self.nodes.shrink_to(2 * used);
+        self.names.shrink_to(2 * used);
+        true
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the kernel keeps of names and attributes for a while, and is told to forget when it changes other than through
 //! the kernel: a plugin takes over or goes, a module writes an ordinary file.
 //!
-//! Nothing here may be called while the kernel waits for us with a directory's lock, hence not in the handling of a
-//! request on names ([`Kernel::forget_name`] wants that lock itself).
+//! Nothing here but [`Kept::lost_their_names`] may be called while the kernel waits for us with a directory's lock, hence
+//! not in the handling of a request on names ([`Kernel::forget_name`] wants that lock itself).
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -16,6 +16,8 @@ use crate::tree::NF_TYPES;
 pub(crate) trait Kernel: Send + Sync {
     /// Attributes of a node and, of a directory, what is in it.
     fn forget_node(&self, node: u64);
+    /// Attributes of a node alone. Takes no lock and waits for nobody.
+    fn forget_attributes(&self, node: u64);
     /// That a directory has this name.
     fn forget_name(&self, parent: u64, name: &OsStr);
 }
@@ -35,6 +37,13 @@ impl Kept {
     pub(crate) fn set_kernel(&self, kernel: Box<dyn Kernel>) {
         // A file system is mounted once.
         let _ = self.kernel.set(kernel);
+    }
+
+    /// These were below what a rmdir took away whole: the kernel, which asked for one directory, believes that they have
+    /// names.
+    pub(crate) fn lost_their_names(&self, nodes: &[u64]) {
+        let Some(kernel) = self.kernel.get() else { return };
+        nodes.iter().for_each(|node| kernel.forget_attributes(*node));
     }
 
     /// Takes back what a change makes untrue.
@@ -76,6 +85,9 @@ mod tests {
         fn forget_node(&self, node: u64) {
             self.0.lock().unwrap().push(node.to_string());
         }
+        fn forget_attributes(&self, node: u64) {
+            self.0.lock().unwrap().push(format!("attributes of {node}"));
+        }
         fn forget_name(&self, parent: u64, name: &OsStr) {
             self.0.lock().unwrap().push(format!("{parent} {}", name.display()));
         }
@@ -110,5 +122,7 @@ mod tests {
         assert_eq!(after(DiskChange::Type { ty: "firewall", listed: true }), all);
         assert_eq!(after(DiskChange::Type { ty: "other", listed: false }), ["10", "10 other", "12"]);
         assert_eq!(after(DiskChange::Type { ty: "unknown", listed: true }), ["10"]);
+        kept.lost_their_names(&[14, 15]);
+        assert_eq!(*told.lock().unwrap(), ["attributes of 14", "attributes of 15"]);
     }
 }

@@ -9,13 +9,14 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::attributes::{Entry, is};
+use super::modules_dir::is_virtual;
 use super::operations::Caller;
 use super::rules::{self, Mkdir, Rename};
 use super::{Answer, Nfio, errno, ordinary};
 use crate::tree::{self, Instance, Node};
 
 impl Nfio {
-    /// mkdir: an instance below a type, a plain directory below an instance or in `chns/`.
+    /// mkdir: an instance below a type, a chain in `chns/`, a plain directory below either.
     pub(super) fn mkdir(&self, parent: u64, name: &OsStr, mode: u32, caller: Caller) -> Answer<Entry> {
         let above = self.path(parent)?;
         let path = above.join(name);
@@ -77,8 +78,11 @@ impl Nfio {
         let above = self.path(parent)?;
         rules::may_make_in(&above)?;
         let path = above.join(name);
-        let (source, stat) = self.reach(node, None)?;
         let origin = self.inodes.path(node).unwrap_or_default();
+        if is_virtual(&origin) {
+            return Err(Errno::EPERM);
+        }
+        let (source, stat) = self.reach(node, None)?;
         if self.special_at(&origin, &stat).is_some() || self.special(&path).is_some() {
             return Err(Errno::EPERM);
         }
@@ -95,7 +99,7 @@ impl Nfio {
         rules::may_make_in(&above)?;
         rules::not_of_a_guest(&*self.ops, &above.join(name))?;
         let dir = self.root.directory(&above)?;
-        let last = last_name(&dir, name);
+        let last = self.is_last(parent, &dir, name);
         unlinkat(&dir, name, UnlinkatFlags::NoRemoveDir)?;
         self.inodes.unlinked(parent, name, last);
         Ok(())
@@ -107,11 +111,20 @@ impl Nfio {
         let path = above.join(name);
         match tree::node(&path) {
             Node::Instance(instance) => {
+                let top = self.inodes.child(parent, name);
+                let known = top.map_or_else(Vec::new, |top| self.inodes.below(top));
+                for &node in &known {
+                    // What nobody can look at now has gone by other ways than ours.
+                    if let Ok((_, stat)) = self.reach(node, None) {
+                        self.inodes.note_last(node, stat);
+                    }
+                }
                 self.ops.remove_instance(instance).map_err(|e| errno(&e))?;
                 {
                     let _paths = self.paths_change();
                     self.inodes.removed_tree(parent, name);
                 }
+                self.kept.lost_their_names(&known);
                 self.forget_type(&above);
                 Ok(())
             }
@@ -121,7 +134,9 @@ impl Nfio {
                 let above = self.path(parent)?;
                 rules::may_make_in(&above)?;
                 rules::not_of_a_guest(&*self.ops, &above.join(name))?;
-                unlinkat(&self.root.directory(&above)?, name, UnlinkatFlags::RemoveDir)?;
+                let dir = self.root.directory(&above)?;
+                self.is_last(parent, &dir, name);
+                unlinkat(&dir, name, UnlinkatFlags::RemoveDir)?;
                 self.inodes.removed_tree(parent, name);
                 Ok(())
             }
@@ -149,7 +164,7 @@ impl Nfio {
                 if exchange {
                     self.may_move(&path_to, &path_from, &dir_to, to.1)?;
                 }
-                let last = last_name(&dir_to, to.1);
+                let last = self.is_last(to.0, &dir_to, to.1);
                 let flags = RenameFlags::from_bits_truncate(flags);
                 renameat2(&dir_from, from.1, &dir_to, to.1, flags)?;
                 last
@@ -198,9 +213,14 @@ impl Nfio {
             }
         })
     }
-}
 
-/// Whether taking this name away takes its file away.
-fn last_name(dir: &OwnedFd, name: &OsStr) -> bool {
-    ordinary::stat_in(dir, name).is_ok_and(|stat| is(&stat, SFlag::S_IFDIR) || stat.st_nlink <= 1)
+    /// Whether taking this name away takes its file away. What it looks like then is noted.
+    fn is_last(&self, parent: u64, dir: &OwnedFd, name: &OsStr) -> bool {
+        let Ok(stat) = ordinary::stat_in(dir, name) else { return false };
+        let last = is(&stat, SFlag::S_IFDIR) || stat.st_nlink <= 1;
+        if last && let Some(node) = self.inodes.child(parent, name) {
+            self.inodes.note_last(node, stat);
+        }
+        last
+    }
 }

@@ -109,9 +109,11 @@ impl Nfio {
         self.paths.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The path of a node; ESTALE without one, at which the kernel looks the name up again.
+    /// The path of a node. Without one ENOENT in what was taken away, and else ESTALE, at which the kernel looks the
+    /// name up again.
     pub(super) fn path(&self, node: u64) -> Answer<PathBuf> {
-        self.inodes.path(node).ok_or(Errno::ESTALE)
+        let pathless = || if self.inodes.last(node).is_some() { Errno::ENOENT } else { Errno::ESTALE };
+        self.inodes.path(node).ok_or_else(pathless)
     }
 
     /// The table's entry for a path, where it is a special file's.
@@ -170,6 +172,10 @@ impl Nfio {
             (Some(_), _) => attributes.special(None).lasting(),
             // A listing that the kernel keeps holds while this time stays.
             (None, Node::NfTypes) => attributes.not_before(self.ops.modules_changed()).lasting(),
+            // A write takes these bits away, which the kernel leaves to us and does not note.
+            (None, _) if is(stat, SFlag::S_IFREG) && stat.st_mode & (libc::S_ISUID | libc::S_ISGID) != 0 => {
+                attributes.growing()
+            }
             (None, _) => attributes.lasting(),
         }
     }
@@ -290,7 +296,10 @@ impl Nfio {
         if is_virtual(&path) {
             return Ok((self.virtual_entry(node, &path)?, None));
         }
-        let (_, stat) = self.reach(node, handle)?;
+        let stat = match self.reach(node, handle) {
+            Err(Errno::ESTALE) => self.inodes.last(node).ok_or(Errno::ESTALE)?,
+            reached => reached?.1,
+        };
         Ok((self.shown(node, &path, &stat), self.special_at(&path, &stat)))
     }
 
@@ -305,7 +314,8 @@ impl Nfio {
         let _paths = self.paths_stay();
         let path = self.inodes.path(node).unwrap_or_default();
         if is_virtual(&path) {
-            return Err(Errno::EPERM);
+            // As to an open for writing.
+            return Err(if change.size.is_some() { Errno::EACCES } else { Errno::EPERM });
         }
         let (reached, stat) = self.reach(node, handle)?;
         if *change == Change::default() {

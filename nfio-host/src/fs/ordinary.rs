@@ -46,10 +46,18 @@ impl Backing {
 
     /// Opens a path below ROOT (empty: ROOT itself).
     pub(crate) fn open(&self, path: &Path, flags: OFlag) -> Answer<OwnedFd> {
-        let how = OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
-            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-        openat2(&self.root, if path.as_os_str().is_empty() { Path::new(".") } else { path }, how)
+        if path.as_os_str().len() < libc::PATH_MAX as usize {
+            return open_beneath(&self.root, path, flags);
+        }
+        // Who goes down step by step gets deeper than a path can name: so do we.
+        let step = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let mut above = self.directory(Path::new(""))?;
+        let mut names = path.iter().peekable();
+        while let Some(name) = names.next() {
+            let last = names.peek().is_none();
+            above = open_beneath(&above, Path::new(name), if last { flags } else { step })?;
+        }
+        Ok(above)
     }
 
     /// A descriptor that stands for whatever the path names, a symbolic link too; good for everything but data.
@@ -61,6 +69,13 @@ impl Backing {
     pub(crate) fn directory(&self, path: &Path) -> Answer<OwnedFd> {
         self.open(path, OFlag::O_PATH | OFlag::O_DIRECTORY)
     }
+}
+
+fn open_beneath(dir: &OwnedFd, path: &Path, flags: OFlag) -> Answer<OwnedFd> {
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    openat2(dir, if path.as_os_str().is_empty() { Path::new(".") } else { path }, how)
 }
 
 /// The path by which a descriptor's file can be reached whatever its name is now. Following it ends at the file

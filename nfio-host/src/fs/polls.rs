@@ -1,6 +1,7 @@
 //! Who waits by poll(2) for a value to change. As in sysfs: a value can always be read (POLLIN), and POLLPRI with
 //! POLLERR says that it is not what this descriptor last read at offset 0.
 
+use middlebox_sdk::Kind;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use std::collections::HashMap;
@@ -53,7 +54,8 @@ impl Nfio {
         let Open::Special(file, reader) = &handle.open else { return Ok(always) };
         let path = self.inodes.path(handle.node).unwrap_or_default();
         let Node::Within(instance, _) = tree::node(&path) else { return Err(Errno::ENXIO) };
-        if self.ops.lane(instance, file, Access::Read) != Lane::Inline {
+        // A log grows: what it says anew is read behind what was read, and no snapshot can tell.
+        if file.kind == Kind::Log || self.ops.lane(instance, file, Access::Read) != Lane::Inline {
             return Ok(always);
         }
         // First the wish to be told, then the look: a change between the two is not lost.

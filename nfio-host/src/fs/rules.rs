@@ -14,7 +14,7 @@ use crate::tree::{self, Instance, Node};
 pub(crate) enum Mkdir<'a> {
     /// A directory like any other.
     Plain,
-    /// An instance of this type, of a name that is checked.
+    /// An instance of this type or a chain, of a name that is checked.
     Instance(Instance<'a>),
 }
 
@@ -23,14 +23,14 @@ pub(crate) enum Mkdir<'a> {
 pub(crate) enum Rename<'a> {
     /// A file or directory like any other.
     Plain,
-    /// An instance, within its type, to a name that is checked.
+    /// An instance within its type, or a chain, to a name that is checked.
     Instance(Instance<'a>, Instance<'a>),
 }
 
 /// Whether files, links and devices can be made in this directory.
 pub(crate) fn may_make_in(parent: &Path) -> Answer<()> {
     match tree::node(parent) {
-        Node::Instance(_) | Node::Within(..) | Node::Chains | Node::WithinChains(_) => Ok(()),
+        Node::Instance(_) | Node::Within(..) | Node::Chains => Ok(()),
         _ => Err(Errno::EPERM),
     }
 }
@@ -47,6 +47,10 @@ pub(crate) fn mkdir<'a>(ops: &dyn Operations, parent: &'a Path, name: &'a OsStr)
             let name = name.filter(|name| is_instance_name(name)).ok_or(Errno::EINVAL)?;
             Ok(Mkdir::Instance(Instance { ty, name }))
         }
+        Node::Chains => {
+            let name = name.filter(|name| is_instance_name(name)).ok_or(Errno::EINVAL)?;
+            Ok(Mkdir::Instance(Instance::chain(name)))
+        }
         _ => may_make_in(parent).map(|()| Mkdir::Plain),
     }
 }
@@ -59,10 +63,14 @@ pub(crate) fn rename<'a>(from: &'a Path, parent: &'a Path, name: &'a OsStr) -> A
                 let name = name.to_str().filter(|name| is_instance_name(name)).ok_or(Errno::EINVAL)?;
                 Ok(Rename::Instance(from, Instance { ty, name }))
             }
+            Node::Chains if from.is_chain() => {
+                let name = name.to_str().filter(|name| is_instance_name(name)).ok_or(Errno::EINVAL)?;
+                Ok(Rename::Instance(from, Instance::chain(name)))
+            }
             // Not EXDEV, at which mv would copy.
             _ => Err(Errno::EPERM),
         },
-        Node::Within(..) | Node::WithinChains(_) => may_make_in(parent).map(|()| Rename::Plain),
+        Node::Within(..) => may_make_in(parent).map(|()| Rename::Plain),
         _ => Err(Errno::EPERM),
     }
 }

@@ -17,6 +17,7 @@ impl BootFiles {
     /// Keeps them in this directory, which is made where it is missing.
     pub(in crate::hypervisor) fn new(directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
+        beneath::clear_half_written(directory)?;
         Ok(Self(directory.to_owned()))
     }
 

@@ -34,6 +34,7 @@ use super::container::sysctl::Sysctls;
 use super::{Counters, Execution, Guest, GuestSpec, Hypervisor, Output, Prepared, PutFile, Status};
 use crate::config::Host;
 use crate::error::{HypervisorError, NfioError, Result};
+use crate::fault::{self, Step};
 use address::Address;
 use engine::{Engine, QUICK, SLOW};
 use failure::Failure;
@@ -41,6 +42,9 @@ use memory::Known;
 
 /// How long a command in a guest may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+/// How long the small init of a container of this machine may take to run the container's command; mostly it takes
+/// some milliseconds.
+const COMMAND_BEGINS: Duration = Duration::from_secs(1);
 /// The longest `stop_timeout` that boot.conf may hold.
 const LONGEST_STOP: Duration = Duration::from_secs(3600);
 /// How long a mount waits for an engine's first answer before it goes on without.
@@ -186,7 +190,12 @@ impl Hypervisor for Docker {
         }
         engine.logs.goes_to(&spec.labels.id, &spec.log);
         self.boot_files.keep(spec)?;
-        self.wait(deploy::deploy(&engine, spec)).inspect_err(|_| {
+        fault::at(Step::DockerFiles);
+        self.wait(deploy::deploy(&engine, spec)).inspect_err(|e| {
+            // The container may be there, and be started yet.
+            if matches!(e, NfioError::Hypervisor(HypervisorError::InconsistentState(_))) {
+                return;
+            }
             engine.logs.forget(&spec.labels.id);
             if let Err(e) = self.boot_files.remove(&spec.labels.id) {
                 tracing::warn!("the files of {} that boot.conf names are left in ROOT: {e}", spec.name);
@@ -213,18 +222,33 @@ impl Hypervisor for Docker {
         for file in self.boot_files.of(guest)?.iter().chain(&prepared.files) {
             self.put(&engine, &container, file)?;
         }
+        fault::at(Step::DockerFilled);
         self.wait(async {
             engine.call(SLOW, async |docker| docker.start_container(&container, None).await).await?;
+            fault::at(Step::DockerStarted);
             engine.look(&container).await
         })
-        .map_err(failed)
+        .map_err(failed)?;
+        if !engine.address.is_local() {
+            return Ok(());
+        }
+        // A command that is not in the image is told now, not found out later.
+        let known = engine.known(guest)?;
+        if let Some(init) = &known.init {
+            init.runs_its_command(COMMAND_BEGINS);
+            if init.alive() {
+                return Ok(());
+            }
+        }
+        self.wait(engine.look_until_true(&known.container)).map_err(failed)
     }
 
     fn stop(&self, guest: &Guest) -> Result<()> {
         self.tell(guest, HypervisorError::Stop, async |engine, known| {
             let id = known.container.as_str();
             if known.status == Status::Paused {
-                engine.call(SLOW, async |docker| docker.unpause_container(id).await).await?;
+                engine.unpause(id).await?;
+                fault::at(Step::DockerUnpaused);
             }
             // The container was made with the time that it gets.
             let limit = SLOW + LONGEST_STOP;
@@ -244,31 +268,26 @@ impl Hypervisor for Docker {
     fn unpause(&self, guest: &Guest) -> Result<()> {
         self.running(guest)?;
         self.tell(guest, HypervisorError::Unpause, async |engine, known| {
-            let id = known.container.as_str();
-            engine.call(SLOW, async |docker| docker.unpause_container(id).await).await
+            engine.unpause(&known.container).await
         })
     }
 
     fn destroy(&self, guest: &Guest, force: bool) -> Result<()> {
         let engine = self.ready(&guest.host)?;
-        let known = match engine.known(guest) {
-            Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) => None,
-            other => Some(other?),
+        let runs = match engine.known(guest) {
+            Err(NfioError::Hypervisor(HypervisorError::NotFound(_))) => false,
+            known => matches!(known?.status, Status::Running | Status::Paused),
         };
-        let runs =
-            known.as_ref().is_some_and(|known| matches!(known.status, Status::Running | Status::Paused));
         if runs && !force {
             let message =
                 format!("{} runs: write stop into action first, or destroy it with force", guest.name);
             return Err(HypervisorError::Destroy(message).into());
         }
         let removed = self.wait(async {
-            if let Some(known) = known {
-                renew::remove(&engine, &known.container).await?;
-                engine.look(&known.container).await?;
-            }
+            renew::remove_guest(&engine, guest).await?;
             renew::remove_images(&engine, guest).await
         });
+        fault::at(Step::DockerImages);
         engine.logs.forget(&guest.labels.id);
         self.boot_files.remove(&guest.labels.id)?;
         removed.map_err(|failure| failure.of(HypervisorError::Destroy, &guest.name, &engine.address))
@@ -281,7 +300,7 @@ impl Hypervisor for Docker {
             let done = exec::execute(&engine, &known.container, execution, COMMAND_LIMIT).await;
             if done.as_ref().map_or(true, |output| output.exit_code != 0) {
                 // It may have failed because the guest ended, or was paused: whoever asks next is told so.
-                engine.look_until_true(&known).await?;
+                engine.look_until_true(&known.container).await?;
             }
             done
         });
@@ -343,16 +362,32 @@ impl Hypervisor for Docker {
         let Some(sysctls) = known.sysctls.as_ref().filter(|sysctls| sysctls.forwards()) else {
             return Ok(());
         };
-        let Some(init) = &known.init else { return Err(ended(guest)) };
-        forward(init, sysctls, on).map_err(|e| {
-            if init.alive() {
-                return HypervisorError::Start(format!("{}: {e}", guest.name)).into();
-            }
-            match self.wait(engine.look_until_true(&known)) {
-                Ok(()) => ended(guest),
-                Err(failure) => failure.of(HypervisorError::Start, &guest.name, &engine.address),
-            }
+        let outcome = match &known.init {
+            Some(init) => forward(init, sysctls, on),
+            None => Err(io::Error::other("its first process is not to be seen")),
+        };
+        outcome.or_else(|e| {
+            // Its end is known before the event tells of it: whoever looks next finds it ended.
+            let looked = self.wait(engine.look_until_true(&known.container));
+            looked.map_err(|failure| failure.of(HypervisorError::Start, &guest.name, &engine.address))?;
+            self.running(guest)?;
+            Err(HypervisorError::Start(format!("{}: {e}", guest.name)).into())
         })
+    }
+
+    fn netns(&self, guest: &Guest) -> Result<File> {
+        let (engine, known) = self.running(guest)?;
+        match &known.init {
+            Some(init) => init.netns().map_err(|_| ended(guest)),
+            None if engine.address.is_local() => Err(ended(guest)),
+            None => {
+                let message = format!(
+                    "{} runs on {}: service chains connect guests of this machine only",
+                    guest.name, guest.host
+                );
+                Err(NfioError::posix(libc::EOPNOTSUPP, message))
+            }
+        }
     }
 
     fn adopt(&self, guest: &Guest, log: &Path) -> Result<Status> {
@@ -380,10 +415,5 @@ fn ended(guest: &Guest) -> NfioError {
 }
 
 fn forward(init: &Held, sysctls: &Sysctls, on: bool) -> io::Result<()> {
-    let netns = File::open(format!("/proc/{}/ns/net", init.pid()))?;
-    // Asked after opening: as long as it lives, its pid is nobody else's.
-    if !init.alive() {
-        return Err(io::Error::other("it has just ended"));
-    }
-    sysctls.apply(netns, on)
+    sysctls.apply(init.netns()?, on)
 }

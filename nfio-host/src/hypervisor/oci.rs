@@ -15,7 +15,7 @@ pub(super) mod images;
 pub(super) mod inside;
 mod join;
 mod layer;
-mod lease;
+pub(crate) mod lease;
 mod monitor;
 mod network;
 mod prepare;
@@ -40,7 +40,8 @@ use super::container::counters;
 use super::container::process::Held;
 use super::container::sysctl::Sysctls;
 use super::{Counters, Execution, Guest, GuestSpec, Hypervisor, Output, Prepared, PutFile, Status};
-use crate::error::{HypervisorError, NfioError, Result};
+use crate::error::{HypervisorError, NfioError, Result, is_of_the_disk};
+use crate::fault::{self, Step};
 use binary::Binary;
 use cgroup::Cgroup;
 pub use helper::helper_main;
@@ -207,9 +208,10 @@ impl Oci {
         let (dir, _) = self.find(guest)?;
         let held = dir.hold_init()?.map(Arc::new);
         let mut table = self.table();
+        // Perhaps it was destroyed since we looked: nobody would ever ask for it again, and it would be held for good.
         match &held {
-            Some(held) => table.insert(id.clone(), held.clone()),
-            None => table.remove(id),
+            Some(held) if held.alive() => table.insert(id.clone(), held.clone()),
+            _ => table.remove(id),
         };
         Ok(held)
     }
@@ -252,8 +254,11 @@ impl Oci {
         let deployed = Deployed { spec: spec.clone(), image, short: short(&spec.labels.id), network };
         remove_tree(dir.path())?;
         fs::DirBuilder::new().mode(0o700).create(dir.path())?;
+        fault::at(Step::OciDirectory);
         layer::make(dir, &deployed.image)?;
+        fault::at(Step::OciLayer);
         dir.write_deployed(&deployed)?;
+        fault::at(Step::OciSpec);
         Ok(())
     }
 }
@@ -280,7 +285,11 @@ fn frozen(id: &str) -> io::Result<bool> {
 
 /// The class of an operation for what failed below it; what has a class of its own keeps it.
 fn class(error: NfioError, of: fn(String) -> HypervisorError, guest: &str) -> NfioError {
+    let of_the_disk = is_of_the_disk(&error);
     match error {
+        NfioError::Posix { errno, message } if of_the_disk => {
+            NfioError::posix(errno, format!("{guest}: {message}"))
+        }
         NfioError::Posix { message, .. } => of(format!("{guest}: {message}")).into(),
         other => other,
     }
@@ -369,6 +378,7 @@ impl Hypervisor for Oci {
             // not, waiting changes nothing.
             if init.hears_sigterm() {
                 init.signal(Signal::SIGTERM)?;
+                fault::at(Step::OciTermSent);
                 init.ended_within(Duration::from_secs(wait.into()));
             }
             residue::kill(&dir, &running)
@@ -400,8 +410,10 @@ impl Hypervisor for Oci {
             ))
             .into());
         }
+        residue::remove(&dir).map_err(|e| class(e.into(), HypervisorError::Destroy, &guest.name))?;
+        // Last: as long as it lived, whoever asked for it noted it again.
         self.table().remove(&guest.labels.id);
-        residue::remove(&dir).map_err(|e| class(e.into(), HypervisorError::Destroy, &guest.name))
+        Ok(())
     }
 
     fn execute_in_guest(&self, guest: &Guest, execution: &Execution) -> Result<Output> {
@@ -479,13 +491,13 @@ impl Hypervisor for Oci {
             return Ok(());
         }
         let init = self.running(guest)?;
-        let set = File::open(format!("/proc/{}/ns/net", init.pid())).and_then(|netns| {
-            if !init.alive() {
-                return Err(io::Error::other("it has just ended"));
-            }
-            sysctls.apply(netns, on)
-        });
+        let set = init.netns().and_then(|netns| sysctls.apply(netns, on));
         set.map_err(|e| class(e.into(), HypervisorError::Start, &guest.name))
+    }
+
+    fn netns(&self, guest: &Guest) -> Result<File> {
+        let netns = self.running(guest)?.netns();
+        netns.map_err(|e| HypervisorError::NotRunning(format!("{}: {e}", guest.name)).into())
     }
 
     fn adopt(&self, guest: &Guest, _log: &Path) -> Result<Status> {

@@ -129,6 +129,9 @@ impl Module {
         call: impl FnOnce(Lent<'_>) -> Answer<T>,
         host: &dyn Host,
     ) -> Result<T::Taken> {
+        if matches!(what, "read" | "getattr") && self.health.is_full() {
+            return Err(NfioError::posix(libc::EAGAIN, "its type has as many calls under way as it may"));
+        }
         self.calls.fetch_add(1, Ordering::Relaxed);
         let under_way = self.health.begin(what, self.patience(what, file));
         let patient = Patient { host, call: &under_way };

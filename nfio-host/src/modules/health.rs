@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use crate::error::Result;
 
-/// How many calls of a type run side by side.
+/// How many calls on one instance run side by side.
 pub const LANE_WIDTH: usize = 8;
+/// How many calls of a type may be in the plugin's own hands at a time before readers are refused.
+const MOST: usize = 64;
 /// So many missed deadlines in a row are too many.
 const ROW: usize = 3;
 
@@ -61,6 +63,12 @@ impl Health {
         UnderWay { health: self, number }
     }
 
+    /// Whether so many calls are in the plugin's own hands that no reader should join them. Those that wait for the
+    /// host, which may wait for a guest, do not count: one guest must not shut the others out.
+    pub(super) fn is_full(&self) -> bool {
+        self.lock().under_way.iter().filter(|call| call.since.is_some()).count() >= MOST
+    }
+
     /// Why the plugin is wedged; None: it is not.
     pub(super) fn wedged(&self) -> Option<String> {
         if !self.wedged.load(Ordering::Relaxed) {
@@ -85,7 +93,7 @@ impl Health {
                 state.fatal = call.what;
             }
         }
-        // With every place of its lane taken nobody else gets in, so nobody else can miss a deadline.
+        // With every place of an instance's lane taken nobody else gets in, so nobody else there can miss a deadline.
         let stuck = || state.under_way.iter().filter(|call| call.late).count() >= LANE_WIDTH;
         if state.missed >= ROW || stuck() {
             self.wedged.store(true, Ordering::Relaxed);
@@ -207,6 +215,17 @@ mod tests {
             std::thread::yield_now();
         }
         call
+    }
+
+    #[test]
+    fn a_type_is_full_of_calls_that_run_and_not_of_those_that_wait_for_a_guest() {
+        let health = Health::default();
+        let calls: Vec<_> = (0..MOST).map(|_| health.begin("read", NEVER)).collect();
+        assert!(health.is_full());
+        calls[0].pause(|| assert!(!health.is_full()));
+        assert!(health.is_full());
+        drop(calls);
+        assert!(!health.is_full());
     }
 
     #[test]

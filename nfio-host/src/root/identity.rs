@@ -134,6 +134,11 @@ fn forget_guests(root: &Path) -> std::io::Result<()> {
             }
         }
     }
+    for chain in entries(&private.join("chains"))? {
+        for file in [RECORD, ID] {
+            absent_is_fine(fs::remove_file(chain.join(file)))?;
+        }
+    }
     absent_is_fine(fs::remove_dir_all(private.join("oci/guests")))
 }
 
@@ -202,15 +207,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let uuid = open(dir.path()).unwrap().uuid().to_owned();
         let instance = dir.path().join(".nfio/instances/firewall/fw-a");
+        let chain = dir.path().join(".nfio/chains/edge");
         let guest = dir.path().join(".nfio/oci/guests/x");
-        for made in [&instance, &guest] {
+        for made in [&instance, &chain, &guest] {
             fs::create_dir_all(made).unwrap();
         }
         for file in [RECORD, ID, "last_error"] {
             fs::write(instance.join(file), "").unwrap();
+            fs::write(chain.join(file), "").unwrap();
         }
         assert_ne!(Root::open(dir.path(), Relocation::Copied).unwrap().uuid(), uuid);
         assert!(!instance.join(RECORD).exists() && !instance.join(ID).exists() && !guest.exists());
+        assert!(!chain.join(RECORD).exists() && !chain.join(ID).exists());
         assert!(instance.join("last_error").exists());
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::handle::{Handle, Scope};
-use super::instance::{self, Instance};
-use super::{VnfsOperations, call, last_error, spec, standard, verb};
+use super::instance::Instance;
+use super::{VnfsOperations, call, instance, last_error, spec, standard, verb};
 use crate::error::{HostError, HypervisorError, NfioError, Result};
 use crate::fs::operations::{Access, Caller, Lane, OnChange, OnDiskChange, Operations, TypeState, Written};
 use crate::hypervisor::Execution;
@@ -68,8 +68,9 @@ impl Operations for VnfsOperations {
             (Handler::Standard(name), _, _) if self.counts_at_once(at, name) => Lane::Inline,
             (Handler::Standard(_), _, _) => bounded("values", 4, 64, self.deadlines.read, libc::EAGAIN),
             (Handler::Own, _, _) => Lane::Bounded {
-                // A plugin that replaces another does not wait behind calls that the other never answers.
-                key: format!("module {} {}", at.ty, self.registry.loads(at.ty)),
+                // A plugin that replaces another does not wait behind calls that the other never answers, nor one
+                // instance behind another whose guest does not: how many calls a type has in all, it bounds itself.
+                key: format!("module {}/{} {}", at.ty, at.name, self.registry.loads(at.ty)),
                 width: modules::LANE_WIDTH,
                 queue: 256,
                 deadline: self.deadlines.read,
@@ -82,8 +83,7 @@ impl Operations for VnfsOperations {
         match &file.handler {
             // Whoever lists ten thousand instances asks about as many logs: nothing is kept of an instance for that.
             Handler::Standard(_) if file.kind == Kind::Log => {
-                let log = instance::private_directory(&self.root, at).join("log");
-                standard::log_attributes(&log).map(Some)
+                standard::log_attributes(&instance::private_file(&self.root, at, "log")?).map(Some)
             }
             Handler::Own if file.sized => {
                 let instance = self.instance(at)?;

@@ -15,18 +15,18 @@ use crate::beneath;
 use crate::error::{NfioError, Result};
 
 /// An errno of a system call as our error.
-pub(super) fn io(errno: Errno) -> NfioError {
+pub(crate) fn io(errno: Errno) -> NfioError {
     std::io::Error::from(errno).into()
 }
 
 /// Opens a directory that must exist.
-pub(super) fn open_dir(parent: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd> {
+pub(crate) fn open_dir(parent: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd> {
     beneath::open_dir(parent, path)?
         .ok_or_else(|| NfioError::posix(libc::ENOENT, format!("{} is not there any more", path.display())))
 }
 
 /// Removes one of nfio's own files for good; one that is missing is fine.
-pub(super) fn remove_synced(path: &Path) -> Result<()> {
+pub(crate) fn remove_synced(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Ok(()) => {}
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
@@ -37,7 +37,7 @@ pub(super) fn remove_synced(path: &Path) -> Result<()> {
 }
 
 /// Removes a directory that is nobody's but nfio's, with all that is below; one that is missing is fine.
-pub(super) fn remove_directory(path: &Path) -> Result<()> {
+pub(crate) fn remove_directory(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(e.into()),
         _ => Ok(()),
@@ -45,7 +45,7 @@ pub(super) fn remove_directory(path: &Path) -> Result<()> {
 }
 
 /// Names in a directory, whatever their bytes, each with whether it is a directory itself.
-pub(super) fn names(parent: BorrowedFd<'_>, path: &Path) -> Result<Vec<(OsString, bool)>> {
+pub(crate) fn names(parent: BorrowedFd<'_>, path: &Path) -> Result<Vec<(OsString, bool)>> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut names = Vec::new();
     for entry in Dir::openat(parent, path, flags, Mode::empty()).map_err(io)?.iter() {

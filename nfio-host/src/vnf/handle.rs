@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::instance::{Busy, Instance};
+use super::instance::Instance;
+use super::turns::Busy;
 use super::{Verb, VnfsOperations, spec};
 use crate::beneath;
 use crate::error::{HostError, HypervisorError, NfioError, Result, one_line};
@@ -25,8 +26,8 @@ pub(super) enum Scope {
     Verb,
     /// `prepare`: the guest does not run yet; files, environment and command are gathered for its start.
     Prepare,
-    /// `configure`: the guest runs, and stays.
-    Configure,
+    /// `configure`: the guest runs, and stays. `new_run`: nothing has been configured in this run of it.
+    Configure { new_run: bool },
 }
 
 /// A handle. It is good for one call; past its deadline, or once it is closed, it refuses everything. It owns what it
@@ -134,7 +135,7 @@ impl Handle {
             Scope::Read => "a read, or a write to a value",
             Scope::Verb => "a write to a verb",
             Scope::Prepare => "prepare",
-            Scope::Configure => "configure",
+            Scope::Configure { .. } => "configure",
         };
         Err(NfioError::posix(libc::EPERM, format!("a module may not {what} in {scope}")))
     }
@@ -176,6 +177,10 @@ impl Host for Handle {
             "name" => Ok(self.instance.name.clone()),
             "driver" => Ok(vnfs.hypervisor.name().to_owned()),
             "user" | "host" | "image" => self.recorded(&vnfs, what),
+            "run" => {
+                let new = matches!(self.scope, Scope::Configure { new_run: true });
+                Ok(if new { "new" } else { "known" }.into())
+            }
             _ => unknown("identity", what),
         }
     }
@@ -204,7 +209,7 @@ impl Host for Handle {
         let file = PutFile { path: path.to_owned(), mode, data: data.to_owned() };
         match self.scope {
             Scope::Prepare => self.gather("put a file into the guest", |prepared| prepared.files.push(file)),
-            Scope::Configure | Scope::Verb => {
+            Scope::Configure { .. } | Scope::Verb => {
                 self.change(|vnfs, _| vnfs.hypervisor.put_file(&vnfs.guest(&self.instance)?, &file))
             }
             Scope::Getattr | Scope::Read => {

@@ -4,19 +4,27 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::disk::remove_synced;
 use super::record::Record;
+use super::turns::{Busy, Turns};
 use super::verb::Verb;
 use crate::beneath;
-use crate::error::{HostError, HypervisorError, NfioError, Result, one_line};
+use crate::error::{HypervisorError, NfioError, Result, one_line};
+use crate::fault::{self, Step};
 use crate::hypervisor::Status;
 use crate::root::Root;
 use crate::tree;
 
 /// Longest UUID that is read, in bytes.
 const ID_LIMIT: usize = 256;
+
+/// Something that has private files, and a name for messages: an instance or a chain.
+pub(crate) trait Kept: fmt::Display {
+    /// Path of one of its private files.
+    fn private(&self, name: &str) -> PathBuf;
+}
 
 /// An instance in memory.
 pub(super) struct Instance {
@@ -26,21 +34,29 @@ pub(super) struct Instance {
     pub(super) name: String,
     private: PathBuf,
     now: Mutex<Now>,
-    /// Tells that the turn is free.
-    freed: Condvar,
+    turns: Arc<Turns>,
 }
 
 #[derive(Default)]
 struct Now {
-    record: Option<Record>,
+    /// Boxed: most instances of many are not deployed.
+    record: Option<Box<Record>>,
     transition: Option<Status>,
     last_verb: Option<Verb>,
     /// The status that was told last, to a reader or by the observer.
     told: Option<Status>,
-    /// Something that may change the guest is under way: verbs run one after the other.
-    busy: bool,
-    /// Removed or renamed: whoever still waits for its turn comes too late.
-    gone: bool,
+}
+
+impl Kept for Instance {
+    fn private(&self, name: &str) -> PathBuf {
+        self.private(name)
+    }
+}
+
+impl<T: Kept> Kept for Arc<T> {
+    fn private(&self, name: &str) -> PathBuf {
+        (**self).private(name)
+    }
 }
 
 impl fmt::Display for Instance {
@@ -49,29 +65,18 @@ impl fmt::Display for Instance {
     }
 }
 
-/// An instance's turn: keeps it from being removed, renamed or given another verb. It can be handed to another thread.
-pub(super) struct Busy(Arc<Instance>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.now().busy = false;
-        // All: one that finds the instance gone passes nothing on.
-        self.0.freed.notify_all();
-    }
-}
-
 impl Instance {
     /// Reads what is kept of an instance.
     pub(super) fn load(root: &Root, at: tree::Instance<'_>) -> Result<Self> {
         let private = private_directory(root, at);
         real_directory(&private)?;
-        let record = Record::load(&private.join("record.toml"))?;
+        let record = Record::load(&private.join("record.toml"))?.map(Box::new);
         Ok(Self {
             ty: at.ty.to_owned(),
             name: at.name.to_owned(),
             private,
             now: Mutex::new(Now { record, ..Now::default() }),
-            freed: Condvar::new(),
+            turns: Arc::default(),
         })
     }
 
@@ -111,39 +116,25 @@ impl Instance {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for its turn.
+    /// Waits for its turn: verbs run one after the other.
     ///
     /// # Errors
     /// ENOENT where it was removed or renamed meanwhile.
-    pub(super) fn busy(self: &Arc<Self>) -> Result<Busy> {
-        let free = self.freed.wait_while(self.now(), |now| now.busy);
-        self.turn(free.unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn busy(&self) -> Result<Busy> {
+        self.turns.wait(self)
     }
 
     /// Takes the turn if nothing is under way.
     ///
     /// # Errors
     /// Busy (EBUSY), or as [`busy`](Self::busy).
-    pub(super) fn try_busy(self: &Arc<Self>) -> Result<Busy> {
-        let now = self.now();
-        if now.busy {
-            let message = format!("a verb is under way on {self}; try again when it is done");
-            return Err(HostError::Busy(message).into());
-        }
-        self.turn(now)
-    }
-
-    fn turn(self: &Arc<Self>, mut now: MutexGuard<'_, Now>) -> Result<Busy> {
-        if now.gone {
-            return Err(NfioError::posix(libc::ENOENT, format!("{self} was removed or renamed meanwhile")));
-        }
-        now.busy = true;
-        Ok(Busy(Arc::clone(self)))
+    pub(super) fn try_busy(&self) -> Result<Busy> {
+        self.turns.try_take(self)
     }
 
     /// Notes that it was removed or renamed, by whoever has its turn.
     pub(super) fn retire(&self) {
-        self.now().gone = true;
+        self.turns.retire();
     }
 
     /// Whether this status is not the one that was told last; from now on it is.
@@ -181,7 +172,7 @@ impl Instance {
 
     /// The record, while deployed.
     pub(super) fn record(&self) -> Option<Record> {
-        self.now().record.clone()
+        self.now().record.as_deref().cloned()
     }
 
     /// The record.
@@ -197,7 +188,8 @@ impl Instance {
     /// Writes the record to disk, synced, then to memory.
     pub(super) fn set_record(&self, record: Record) -> Result<()> {
         record.save(&self.private("record.toml"))?;
-        self.now().record = Some(record);
+        self.now().record = Some(Box::new(record));
+        fault::at(Step::RecordSaved);
         Ok(())
     }
 
@@ -205,6 +197,7 @@ impl Instance {
     pub(super) fn clear_record(&self) -> Result<()> {
         remove_synced(&self.private("record.toml"))?;
         self.now().record = None;
+        fault::at(Step::RecordCleared);
         Ok(())
     }
 }
@@ -214,13 +207,16 @@ pub(super) fn private_directory(root: &Root, at: tree::Instance<'_>) -> PathBuf 
     [&root.private(), Path::new("instances"), Path::new(at.ty), Path::new(at.name)].iter().collect()
 }
 
-/// Where the record of an instance is while it is deployed.
-pub(super) fn record_path(root: &Root, at: tree::Instance<'_>) -> PathBuf {
-    private_directory(root, at).join("record.toml")
+/// Path of one of the private files of an instance that need not be known otherwise: who lists ten thousand of them
+/// leaves none in memory.
+pub(super) fn private_file(root: &Root, at: tree::Instance<'_>, name: &str) -> Result<PathBuf> {
+    let private = private_directory(root, at);
+    real_directory(&private)?;
+    Ok(private.join(name))
 }
 
-/// Makes the private directory of an instance and answers its UUID; one that has a UUID keeps it.
-pub(super) fn make_private(private: &Path) -> Result<String> {
+/// Makes the private directory of an instance or a chain and answers its UUID; one that has a UUID keeps it.
+pub(crate) fn make_private(private: &Path) -> Result<String> {
     real_directory(private)?;
     fs::create_dir_all(private)?;
     let path = private.join("id");
@@ -230,7 +226,8 @@ pub(super) fn make_private(private: &Path) -> Result<String> {
     }
 }
 
-fn read_id(path: &Path) -> Result<Option<String>> {
+/// The UUID in a private directory, where there is one.
+pub(crate) fn read_id(path: &Path) -> Result<Option<String>> {
     let id = beneath::read_own(path, ID_LIMIT)?;
     // Empty: a crash of the machine came before it was on the disk.
     Ok(id.map(|id| String::from_utf8_lossy(&id).trim().to_owned()).filter(|id| !id.is_empty()))

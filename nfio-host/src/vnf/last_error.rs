@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use std::time::SystemTime;
 
 use super::disk::remove_synced;
-use super::instance::Instance;
+use super::instance::Kept;
 use crate::beneath;
 use crate::error::{NfioError, Result, is_plain, one_line};
 
@@ -15,7 +15,7 @@ const MESSAGE: usize = 16 << 10;
 
 /// Notes the outcome of an operation and hands it on. An outcome that cannot be noted is logged: the caller still
 /// gets the operation's own.
-pub(super) fn note<T>(instance: &Instance, operation: &str, outcome: Result<T>) -> Result<T> {
+pub(crate) fn note<T>(instance: &dyn Kept, operation: &str, outcome: Result<T>) -> Result<T> {
     let noted = match &outcome {
         Ok(_) => remove_synced(&instance.private(FILE)),
         Err(error) => {
@@ -61,7 +61,7 @@ fn plain(text: &str) -> String {
 }
 
 /// The text of `last_error`; empty after a success.
-pub(super) fn read(instance: &Instance) -> Result<Vec<u8>> {
+pub(crate) fn read(instance: &dyn Kept) -> Result<Vec<u8>> {
     super::standard::read_kept(&instance.private(FILE))
 }
 

@@ -3,11 +3,13 @@
 use middlebox_sdk::Host;
 
 use super::handle::{Handle, Lease, Scope};
-use super::instance::{Busy, Instance};
+use super::instance::Instance;
 use super::record::{Record, Wanted};
+use super::turns::Busy;
 use super::{Verb, VnfsOperations, call, last_error, spec, standard};
 use crate::beneath;
-use crate::error::{HostError, HypervisorError, NfioError, Result};
+use crate::error::{HostError, HypervisorError, NfioError, Result, is_of_the_disk};
+use crate::fault::{self, Step};
 use crate::hypervisor::{Guest, Prepared, Status};
 use crate::modules::Module;
 use std::sync::Arc;
@@ -27,13 +29,17 @@ impl VnfsOperations {
 
     /// Runs a verb for whoever has the turn already.
     pub(super) fn run_in_turn(&self, instance: &Arc<Instance>, verb: Verb, _turn: &Busy) -> Result<()> {
+        let _watch = fault::watch(instance.at());
         instance.note_verb(verb);
+        fault::at(Step::TurnTaken);
         self.tell_changed(instance);
         let outcome = self.admit(instance, verb).and_then(|()| self.dispatch(instance, verb));
         if outcome.is_ok() {
             tracing::info!("{verb} of {instance} done");
         }
+        fault::at(Step::VerbDone);
         let outcome = last_error::note(instance, verb.word(), outcome);
+        fault::at(Step::OutcomeNoted);
         self.tell_changed(instance);
         outcome
     }
@@ -89,10 +95,14 @@ impl VnfsOperations {
 
             (Verb::Pause, Paused) | (Verb::Unpause, Running) => Ok(()),
             (Verb::Pause, Running) => {
-                self.hypervisor.pause(&self.guest(instance)?).map_err(|e| recast(e, HypervisorError::Pause))
+                self.hypervisor
+                    .pause(&self.guest(instance)?)
+                    .map_err(|e| recast(e, HypervisorError::Pause))?;
+                fault::at(Step::GuestPaused);
+                Ok(())
             }
             (Verb::Unpause, Paused) => self.unpause(instance),
-            (Verb::Reload, Running) => self.configure(instance),
+            (Verb::Reload, Running) => self.configure(instance, false),
             (Verb::Pause | Verb::Unpause | Verb::Reload, _) => {
                 Err(HypervisorError::NotRunning(format!("{instance} is {status}, so it cannot {verb}"))
                     .into())
@@ -129,10 +139,11 @@ impl VnfsOperations {
                 return Err(recast(e, HypervisorError::Deploy));
             }
         };
+        fault::at(Step::GuestDeployed);
         let up = instance.set_record(record.clone()).and_then(|()| self.bring_up(instance, &record.guest));
         up.map_err(|e| {
             let error = recast(e, HypervisorError::Deploy);
-            match self.hypervisor.destroy(&record.guest, true).and_then(|()| instance.clear_record()) {
+            match self.destroy_guest(instance, &record.guest) {
                 Ok(()) => error,
                 Err(left) => HypervisorError::InconsistentState(format!(
                     "{error}; and what had been made could not be removed: {left}; write destroy when that is mended"
@@ -145,7 +156,9 @@ impl VnfsOperations {
     /// prepare, start, configure, forwarding. Whoever calls it undoes it.
     fn bring_up(&self, instance: &Arc<Instance>, guest: &Guest) -> Result<()> {
         let prepared = self.prepare(instance)?;
+        fault::at(Step::ModulePrepared);
         self.hypervisor.start(guest, &prepared)?;
+        fault::at(Step::GuestStarted);
         // A driver may have had to make the guest anew to start it as `prepare` asked.
         let id = self.hypervisor.get_id(guest)?;
         if id != guest.id {
@@ -153,15 +166,20 @@ impl VnfsOperations {
             record.guest.id = id;
             instance.set_record(record)?;
         }
-        self.take_in(instance, guest)
+        self.take_in(instance, guest, true)
     }
 
-    /// configure, then forwarding, of a guest that has just been started, by us or by anybody else. The run is noted
-    /// as configured. Whoever calls it ends the guest where this fails.
-    pub(super) fn take_in(&self, instance: &Arc<Instance>, guest: &Guest) -> Result<()> {
+    /// links of its chains, configure, then forwarding, of a guest that has just been started, by us or by anybody else. The
+    /// run is noted as configured. Whoever calls it ends the guest where this fails. `new_run`: nothing was configured in
+    /// this run.
+    pub(super) fn take_in(&self, instance: &Arc<Instance>, guest: &Guest, new_run: bool) -> Result<()> {
         let run = self.hypervisor.run_id(guest);
         let configured = run.and_then(|run| {
-            self.configure(instance)?;
+            if let Some(relink) = self.relink.get() {
+                relink(instance.at());
+            }
+            self.configure(instance, new_run)?;
+            fault::at(Step::ModuleConfigured);
             match self.hypervisor.guest_status(guest)? {
                 Status::Running => self.hypervisor.set_forwarding(guest, true)?,
                 status => {
@@ -169,6 +187,7 @@ impl VnfsOperations {
                     return Err(NfioError::posix(libc::EIO, message));
                 }
             }
+            fault::at(Step::ForwardingOn);
             instance.set_record(Record { configured: run, ..instance.deployed()? })
         });
         configured.map_err(|e| self.with_last_words(instance, guest, e))
@@ -194,8 +213,9 @@ impl VnfsOperations {
     }
 
     /// Gives `config/nf_conf` to the running guest.
-    fn configure(&self, instance: &Arc<Instance>) -> Result<()> {
-        self.call_module(instance, Scope::Configure, "configure", Module::configure).map(drop)
+    pub(super) fn configure(&self, instance: &Arc<Instance>, new_run: bool) -> Result<()> {
+        let scope = Scope::Configure { new_run };
+        self.call_module(instance, scope, "configure", Module::configure).map(drop)
     }
 
     /// Calls a function of the instance's module that takes `config/nf_conf`.
@@ -245,20 +265,29 @@ impl VnfsOperations {
 
     /// Stops the guest, whatever it is wanted to be.
     fn halt(&self, instance: &Instance, class: Class) -> Result<()> {
-        self.hypervisor.stop(&self.guest(instance)?).map_err(|e| recast(e, class))
+        self.hypervisor.stop(&self.guest(instance)?).map_err(|e| recast(e, class))?;
+        fault::at(Step::GuestStopped);
+        Ok(())
     }
 
     fn unpause(&self, instance: &Instance) -> Result<()> {
-        self.hypervisor.unpause(&self.guest(instance)?).map_err(|e| recast(e, HypervisorError::Unpause))
+        self.hypervisor.unpause(&self.guest(instance)?).map_err(|e| recast(e, HypervisorError::Unpause))?;
+        fault::at(Step::GuestUnpaused);
+        Ok(())
     }
 
     fn destroy(&self, instance: &Instance) -> Result<()> {
         let guest = self.guest(instance)?;
         instance
-            .while_shown(Status::Removing, || {
-                self.hypervisor.destroy(&guest, true).and_then(|()| instance.clear_record())
-            })
+            .while_shown(Status::Removing, || self.destroy_guest(instance, &guest))
             .map_err(|e| recast(e, HypervisorError::Destroy))
+    }
+
+    /// Removes a guest, then its record.
+    pub(super) fn destroy_guest(&self, instance: &Instance, guest: &Guest) -> Result<()> {
+        self.hypervisor.destroy(guest, true)?;
+        fault::at(Step::GuestDestroyed);
+        instance.clear_record()
     }
 
     fn forget(&self, instance: &Instance) -> Result<()> {
@@ -266,6 +295,7 @@ impl VnfsOperations {
         tracing::warn!("the guest {} of {instance} on {} is forgotten", record.guest.id, record.guest.host);
         // Should the guest still be there after all, the next one must not be mistaken for it.
         instance.renew_id()?;
+        fault::at(Step::IdRenewed);
         instance.clear_record()
     }
 
@@ -279,8 +309,8 @@ fn not_deployed(instance: &Instance) -> NfioError {
     HypervisorError::NotFound(format!("{instance} is not deployed; write activate")).into()
 }
 
-/// Gives a failure the class of its verb. A wrong configuration, an unreachable host and what the host itself refuses
-/// keep theirs: they tell the user where to mend.
+/// Gives a failure the class of its verb. A wrong configuration, an unreachable host, a disk that cannot be written and
+/// what the host itself refuses keep theirs: they tell the user where to mend.
 fn recast(error: NfioError, class: Class) -> NfioError {
     match error {
         NfioError::Configuration(_)
@@ -288,6 +318,7 @@ fn recast(error: NfioError, class: Class) -> NfioError {
         | NfioError::Hypervisor(HypervisorError::Connection(_) | HypervisorError::InconsistentState(_)) => {
             error
         }
+        error if is_of_the_disk(&error) => error,
         other => class(other.to_string()).into(),
     }
 }

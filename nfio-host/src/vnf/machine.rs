@@ -10,7 +10,7 @@ const LEAST_MEMORY: u64 = 4 << 20;
 ///
 /// # Errors
 /// VNFConfigurationError that names the value.
-pub(super) fn memory(text: &str) -> Result<Option<u64>> {
+pub fn memory(text: &str) -> Result<Option<u64>> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -38,7 +38,7 @@ pub(super) fn memory(text: &str) -> Result<Option<u64>> {
 ///
 /// # Errors
 /// VNFConfigurationError that names the value.
-pub(super) fn vcpu(text: &str) -> Result<Option<f64>> {
+pub fn vcpu(text: &str) -> Result<Option<f64>> {
     if text.is_empty() {
         return Ok(None);
     }

@@ -61,7 +61,7 @@ fn mend_type(types: BorrowedFd<'_>, served: &Served) -> Result<()> {
 }
 
 /// Makes an instance fit another table.
-pub(super) fn mend(parent: &OwnedFd, at: tree::Instance<'_>, before: &Table, now: &Table) {
+pub(crate) fn mend(parent: &OwnedFd, at: tree::Instance<'_>, before: &Table, now: &Table) {
     let mended = remove_forgotten(parent.as_fd(), at.name, before, now)
         .and_then(|()| add_missing(parent.as_fd(), at.name, now));
     if let Err(e) = mended {

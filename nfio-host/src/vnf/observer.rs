@@ -28,6 +28,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const RAN_WELL: Duration = Duration::from_secs(10);
 /// How long an engine that is ended in good order may take to end its guests: Docker gives them 15 seconds.
 const GOING_DOWN: Duration = Duration::from_secs(30);
+/// How long an engine may still be making a guest that an nfio which ended since has asked it for.
+const STILL_MAKING: Duration = Duration::from_secs(10);
 
 /// What is to be done about a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub(super) enum Task {
     Configure,
     /// It does not run and is wanted.
     Start,
+    /// It was never made: nfio or the engine ended in the middle of an activate.
+    Clear,
 }
 
 /// What is remembered of a guest from look to look.
@@ -48,6 +52,8 @@ struct Seen {
     running_since: Option<Instant>,
     /// Since when it has been seen not to run.
     standing_since: Option<Instant>,
+    /// Since when it has a record and is not there.
+    unborn_since: Option<Instant>,
     /// Its host did not answer when it was last looked at.
     away: bool,
     restarts: u32,
@@ -102,6 +108,7 @@ impl VnfsOperations {
         match task {
             Task::Configure if !self.is_unconfigured(&record, status)? => return Ok(()),
             Task::Start if record.wanted != Wanted::Running || !stands_still(status) => return Ok(()),
+            Task::Clear if status != Status::Undeployed => return Ok(()),
             _ => {}
         }
         let outcome = match task {
@@ -111,7 +118,8 @@ impl VnfsOperations {
             }
             Task::Configure => {
                 tracing::info!("{instance} was started by somebody else: configuring it");
-                let outcome = self.take_in(instance, &record.guest).map_err(|e| {
+                // An nfio that was killed may have configured it half.
+                let outcome = self.take_in(instance, &record.guest, false).map_err(|e| {
                     match self.hypervisor.stop(&record.guest) {
                         Ok(()) => e,
                         Err(left) => HypervisorError::Stop(format!(
@@ -122,13 +130,22 @@ impl VnfsOperations {
                 });
                 last_error::note(instance, "configure", outcome)
             }
+            Task::Clear => {
+                tracing::info!("the guest of {instance} was never made: dropping its record");
+                let cleared = self.destroy_guest(instance, &record.guest).and_then(|()| {
+                    let message =
+                        format!("{instance} was cut off and has left nothing; write activate again");
+                    Err(HypervisorError::Deploy(message).into())
+                });
+                last_error::note(instance, "activate", cleared)
+            }
         };
         self.tell_changed(instance);
         outcome
     }
 
     /// Whether the guest runs and nobody has configured this run of it.
-    fn is_unconfigured(&self, record: &Record, status: Status) -> Result<bool> {
+    pub(super) fn is_unconfigured(&self, record: &Record, status: Status) -> Result<bool> {
         if status != Status::Running {
             return Ok(false);
         }
@@ -194,6 +211,10 @@ impl Seen {
 
     fn note(&mut self, status: Status, now: Instant) {
         self.away = false;
+        self.unborn_since = match status {
+            Status::Undeployed => self.unborn_since.or(Some(now)),
+            _ => None,
+        };
         if status == Status::Running {
             self.standing_since = None;
             let since = *self.running_since.get_or_insert(now);
@@ -212,6 +233,9 @@ impl Seen {
     fn judge(&mut self, record: &Record, status: Status, unconfigured: bool, now: Instant) -> Option<Task> {
         if unconfigured {
             return Some(Task::Configure);
+        }
+        if self.unborn_since.is_some_and(|since| now.duration_since(since) >= STILL_MAKING) {
+            return Some(Task::Clear);
         }
         let wanted = record.wanted == Wanted::Running && stands_still(status);
         let again = match record.restart {

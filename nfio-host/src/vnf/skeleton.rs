@@ -14,14 +14,16 @@ use super::disk::{io, names, open_dir, remove_directory};
 use super::instance::{self, Instance};
 use super::mend;
 use super::unborn::call_mkdir;
+use crate::beneath;
 use crate::error::{HostError, HypervisorError, NfioError, Result};
+use crate::fault::{self, Step};
 use crate::fs::operations::Caller;
 use crate::modules::{Module, Table};
 use crate::tree::{self, NF_TYPES};
 
 /// What stands before the name of an instance that is being made or removed; no name of an instance begins so, and
 /// the file system shows none that does.
-pub(super) const ASIDE: &str = ".aside-";
+pub(crate) const ASIDE: &str = ".aside-";
 
 impl VnfsOperations {
     /// Makes an instance that belongs to `caller`.
@@ -33,9 +35,11 @@ impl VnfsOperations {
             return Err(NfioError::posix(libc::EEXIST, format!("{}/{} exists", at.ty, at.name)));
         }
         let aside = unused_name();
+        let _watch = fault::watch(at);
         let made = self.create_aside(&parent, &aside, at, mode, caller, &table, &module).and_then(|()| {
             renameat2(&parent, aside.as_str(), &parent, at.name, RenameFlags::RENAME_NOREPLACE)
                 .map_err(|e| create_error(at, io(e)))
+                .inspect(|()| fault::at(Step::SkeletonInPlace))
         });
         if let Err(e) = &made {
             // mkdir(2) reports an errno, and there is no last_error to tell more.
@@ -60,26 +64,24 @@ impl VnfsOperations {
         module: &Arc<Module>,
     ) -> Result<()> {
         let fail = |e: NfioError| create_error(at, e);
-        let directory = make_directory(parent.as_fd(), aside, mode, caller).map_err(fail)?;
-        for path in table.directories() {
-            make_directory(directory.as_fd(), path, 0o755, caller).map_err(fail)?;
-        }
         let image = module.describe().needs.image.as_deref();
-        for file in table.files() {
-            let content = match (file.path.as_str(), image) {
-                ("machine/vm.image", Some(image)) => format!("{image}\n"),
-                _ => String::new(),
-            };
-            make_file(directory.as_fd(), &file.path, file.mode, caller, content.as_bytes()).map_err(fail)?;
-        }
+        let content = |path: &str| match (path, image) {
+            ("machine/vm.image", Some(image)) => format!("{image}\n"),
+            _ => String::new(),
+        };
+        let directory = make_skeleton(parent.as_fd(), aside, mode, caller, table, content).map_err(fail)?;
         let private = instance::private_directory(&self.root, at);
         if !private.join("record.toml").exists() {
             // What an earlier instance of this name left behind in a crash.
             remove_directory(&private).map_err(fail)?;
         }
+        fault::at(Step::PrivateCleared);
         instance::make_private(&private).map_err(fail)?;
+        fault::at(Step::PrivateMade);
         self.forget_instance(at);
-        call_mkdir(module.clone(), at, directory, self.deadlines.read)
+        call_mkdir(module.clone(), at, directory, self.deadlines.read)?;
+        fault::at(Step::ModuleMkdir);
+        Ok(())
     }
 
     /// Removes an undeployed instance with its skeleton.
@@ -87,29 +89,16 @@ impl VnfsOperations {
         let instance = self.instance(at)?;
         let _busy = instance.try_busy()?;
         self.refuse_if_deployed(&instance)?;
+        let _watch = fault::watch(at);
         let parent = self.type_directory(at.ty)?;
         let table = self.registry.table(at.ty);
-        let foreign = |directory: &str| -> Result<()> {
-            match first_foreign(parent.as_fd(), directory, table.as_deref())? {
-                None => Ok(()),
-                Some(path) => Err(NfioError::posix(
-                    libc::ENOTEMPTY,
-                    format!("{instance} holds {}, which is not part of its skeleton", path.display()),
-                )),
-            }
-        };
-        foreign(at.name)?;
-        let aside = unused_name();
-        renameat2(&parent, at.name, &parent, aside.as_str(), RenameFlags::RENAME_NOREPLACE).map_err(io)?;
-        // Somebody may have added a file between the look and the rename: then it comes back.
-        if let Err(e) = foreign(&aside) {
-            renameat2(&parent, aside.as_str(), &parent, at.name, RenameFlags::RENAME_NOREPLACE)
-                .map_err(io)?;
-            return Err(e);
-        }
+        let aside = put_aside(&parent, at.name, table.as_deref(), &*instance)?;
         self.forget_instance(at);
         self.clear_aside(at.ty, &aside);
-        remove_directory(&instance::private_directory(&self.root, at))
+        fault::at(Step::SkeletonRemoved);
+        remove_directory(&instance::private_directory(&self.root, at))?;
+        fault::at(Step::PrivateRemoved);
+        Ok(())
     }
 
     /// Removes what stands aside. Nobody sees it any more: what resists is logged, and the next mount tries again.
@@ -123,9 +112,6 @@ impl VnfsOperations {
 
     /// Renames an undeployed instance within its type.
     pub(super) fn rename(&self, from: tree::Instance<'_>, to: tree::Instance<'_>, flags: u32) -> Result<()> {
-        let flags =
-            RenameFlags::from_bits(flags).filter(|flags| !flags.contains(RenameFlags::RENAME_WHITEOUT));
-        let flags = flags.ok_or_else(|| NfioError::posix(libc::EINVAL, "unknown flags of rename"))?;
         if from.ty != to.ty {
             return Err(NfioError::posix(libc::EPERM, "an instance stays within its type"));
         }
@@ -133,29 +119,12 @@ impl VnfsOperations {
         let _busy = instance.try_busy()?;
         self.refuse_if_deployed(&instance)?;
         let parent = self.type_directory(from.ty)?;
-        if exists(&parent, Path::new(to.name)) {
-            // An instance is never an empty directory, so nothing can be renamed over it; exchanging two would
-            // exchange their private sides in two steps.
-            let errno =
-                if flags.contains(RenameFlags::RENAME_NOREPLACE) { libc::EEXIST } else { libc::ENOTEMPTY };
-            let errno = if flags.contains(RenameFlags::RENAME_EXCHANGE) { libc::EINVAL } else { errno };
-            return Err(NfioError::posix(errno, format!("{}/{} exists", to.ty, to.name)));
-        }
+        refuse_existing(&parent, to.name, flags)?;
+        let _watch = fault::watch(from);
         // A guest whose instance was removed in ROOT, past nfio: its record must not be lost.
         self.refuse_if_deployed(&*self.instance(to)?)?;
-        let (old, new) =
-            (instance::private_directory(&self.root, from), instance::private_directory(&self.root, to));
-        remove_directory(&new)?;
-        // The private side first: it can be put back where the other step fails.
-        if old.exists() {
-            fs::rename(&old, &new)?;
-        }
-        if let Err(e) = renameat2(&parent, from.name, &parent, to.name, RenameFlags::RENAME_NOREPLACE) {
-            if new.exists() {
-                fs::rename(&new, &old)?;
-            }
-            return Err(io(e));
-        }
+        let private = |at| instance::private_directory(&self.root, at);
+        move_both(&parent, (from.name, to.name), (&private(from), &private(to)))?;
         self.forget_instance(from);
         self.forget_instance(to);
         Ok(())
@@ -189,33 +158,122 @@ impl VnfsOperations {
         Ok(())
     }
 
-    /// Removes what is kept of instances that are gone: a crash came between the two. A record stays in any case.
+    /// Removes what is kept of instances that are gone, and of those that are there what was half written: a crash came
+    /// between the two. A record stays in any case.
     pub(super) fn clear_private(&self) -> Result<()> {
         for (ty, name) in instance::all_private(&self.root)? {
             let at = tree::Instance { ty: &ty, name: &name };
             let private = instance::private_directory(&self.root, at);
-            let there = exists(self.root.dir(), &at.path());
-            if !there
-                && !private.join("record.toml").exists()
-                && let Err(e) = remove_directory(&private)
-            {
-                tracing::warn!("{} is left over and cannot be removed: {e}", private.display());
+            let kept = exists(self.root.dir(), &at.path()) || private.join("record.toml").exists();
+            let cleared = match kept {
+                true => beneath::clear_half_written(&private).map_err(NfioError::from),
+                false => remove_directory(&private),
+            };
+            if let Err(e) = cleared {
+                tracing::warn!("what is left over in {} cannot be removed: {e}", private.display());
             }
         }
         Ok(())
     }
 }
 
+/// Makes the directory `aside` with the files of a table, ordinary ones with the content that `content` gives their path.
+pub(crate) fn make_skeleton(
+    parent: BorrowedFd<'_>,
+    aside: &str,
+    mode: u32,
+    owner: Caller,
+    table: &Table,
+    content: impl Fn(&str) -> String,
+) -> Result<OwnedFd> {
+    let directory = make_directory(parent, aside, mode, owner)?;
+    fault::at(Step::SkeletonBegun);
+    for path in table.directories() {
+        make_directory(directory.as_fd(), path, 0o755, owner)?;
+    }
+    for file in table.files() {
+        make_file(directory.as_fd(), &file.path, file.mode, owner, content(&file.path).as_bytes())?;
+    }
+    fault::at(Step::SkeletonFilled);
+    Ok(directory)
+}
+
+/// Takes what is to be removed out of sight, unless it holds more than its skeleton. Answers the name that it has now.
+///
+/// # Errors
+/// ENOTEMPTY that names what is not of the skeleton.
+pub(crate) fn put_aside(
+    parent: &OwnedFd,
+    name: &str,
+    table: Option<&Table>,
+    what: &dyn std::fmt::Display,
+) -> Result<String> {
+    let foreign = |directory: &str| -> Result<()> {
+        match first_foreign(parent.as_fd(), directory, table)? {
+            None => Ok(()),
+            Some(path) => Err(NfioError::posix(
+                libc::ENOTEMPTY,
+                format!("{what} holds {}, which is not part of its skeleton", path.display()),
+            )),
+        }
+    };
+    foreign(name)?;
+    let aside = unused_name();
+    renameat2(parent, name, parent, aside.as_str(), RenameFlags::RENAME_NOREPLACE).map_err(io)?;
+    fault::at(Step::SkeletonAside);
+    // Somebody may have added a file between the look and the rename: then it comes back.
+    if let Err(e) = foreign(&aside) {
+        renameat2(parent, aside.as_str(), parent, name, RenameFlags::RENAME_NOREPLACE).map_err(io)?;
+        return Err(e);
+    }
+    Ok(aside)
+}
+
+/// Refuses to rename over something. An instance is never an empty directory, so nothing can be renamed over it;
+/// exchanging two would exchange their private sides in two steps.
+pub(crate) fn refuse_existing(parent: &OwnedFd, name: &str, flags: u32) -> Result<()> {
+    let flags = RenameFlags::from_bits(flags).filter(|flags| !flags.contains(RenameFlags::RENAME_WHITEOUT));
+    let flags = flags.ok_or_else(|| NfioError::posix(libc::EINVAL, "unknown flags of rename"))?;
+    if !exists(parent, Path::new(name)) {
+        return Ok(());
+    }
+    let errno = if flags.contains(RenameFlags::RENAME_NOREPLACE) { libc::EEXIST } else { libc::ENOTEMPTY };
+    let errno = if flags.contains(RenameFlags::RENAME_EXCHANGE) { libc::EINVAL } else { errno };
+    Err(NfioError::posix(errno, format!("{name} exists")))
+}
+
+/// Renames a directory and its private side, each given as (old, new).
+pub(crate) fn move_both(
+    parent: &OwnedFd,
+    (from, to): (&str, &str),
+    (old, new): (&Path, &Path),
+) -> Result<()> {
+    remove_directory(new)?;
+    // The private side first: it can be put back where the other step fails.
+    if old.exists() {
+        fs::rename(old, new)?;
+        fault::at(Step::PrivateRenamed);
+    }
+    if let Err(e) = renameat2(parent, from, parent, to, RenameFlags::RENAME_NOREPLACE) {
+        if new.exists() {
+            fs::rename(new, old)?;
+        }
+        return Err(io(e));
+    }
+    fault::at(Step::InstanceRenamed);
+    Ok(())
+}
+
 /// Names in a directory that are text.
-pub(super) fn texts(parent: BorrowedFd<'_>, path: &str) -> Result<Vec<String>> {
+pub(crate) fn texts(parent: BorrowedFd<'_>, path: &str) -> Result<Vec<String>> {
     Ok(names(parent, Path::new(path))?.into_iter().filter_map(|(name, _)| name.into_string().ok()).collect())
 }
 
-fn unused_name() -> String {
+pub(crate) fn unused_name() -> String {
     format!("{ASIDE}{}", uuid::Uuid::new_v4())
 }
 
-pub(super) fn exists(parent: impl AsFd, path: &Path) -> bool {
+pub(crate) fn exists(parent: impl AsFd, path: &Path) -> bool {
     fstatat(parent, path, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
 }
 
@@ -231,7 +289,7 @@ fn create_error(at: tree::Instance<'_>, error: NfioError) -> NfioError {
     }
 }
 
-pub(super) fn make_directory(
+pub(crate) fn make_directory(
     parent: BorrowedFd<'_>,
     path: &str,
     mode: u32,
@@ -249,7 +307,7 @@ pub(super) fn make_directory(
     Ok(directory)
 }
 
-pub(super) fn make_file(
+pub(crate) fn make_file(
     parent: BorrowedFd<'_>,
     path: &str,
     mode: u32,

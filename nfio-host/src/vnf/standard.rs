@@ -61,7 +61,7 @@ pub(super) fn read_kept(path: &Path) -> Result<Vec<u8>> {
     Ok(beneath::read_own(path, KEPT_LIMIT)?.unwrap_or_default())
 }
 
-/// Length and time of the guest's log.
+/// Length and time of a guest's log.
 pub(super) fn log_attributes(log: &Path) -> Result<(u64, SystemTime)> {
     match beneath::open_own(log)? {
         Some(log) => {

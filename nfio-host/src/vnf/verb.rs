@@ -102,23 +102,27 @@ fn without_padding(data: &[u8]) -> &[u8] {
     &data[..end]
 }
 
+/// Whether a line is blank or a comment, in whatever encoding it is written.
+fn is_silent(line: &[u8]) -> bool {
+    let line = String::from_utf8_lossy(line);
+    let line = line.trim();
+    line.is_empty() || line.starts_with('#')
+}
+
 /// Whether a write to a verb holds nothing but blank lines and comments.
-pub(super) fn says_nothing(data: &[u8]) -> bool {
-    without_padding(data)
-        .split(|byte| *byte == b'\n')
-        .map(<[u8]>::trim_ascii)
-        .all(|line| line.is_empty() || line.starts_with(b"#"))
+pub fn says_nothing(data: &[u8]) -> bool {
+    without_padding(data).split(|byte| *byte == b'\n').all(is_silent)
 }
 
 /// Runs the lines of one write in order: what a line is, `each` decides. Blank lines and comments do nothing, so that
 /// copying or restoring a tree runs nothing. Answers how many bytes are done; the errno only where the very first
 /// line that does something failed.
-pub(super) fn run_lines(data: &[u8], mut each: impl FnMut(&str) -> Result<()>) -> Result<usize> {
+pub fn run_lines(data: &[u8], mut each: impl FnMut(&str) -> Result<()>) -> Result<usize> {
     let padding = data.len() - without_padding(data).len();
     let mut done = 0;
     for line in without_padding(data).split_inclusive(|byte| *byte == b'\n') {
         let outcome = match std::str::from_utf8(line).map(str::trim) {
-            Ok(word) if word.is_empty() || word.starts_with('#') => Ok(()),
+            _ if is_silent(line) => Ok(()),
             Ok(word) => each(word),
             Err(_) => Err(NfioError::from(HostError::UnknownVerb(
                 "a line is not UTF-8 text; write one verb a line".into(),
@@ -162,6 +166,11 @@ mod tests {
     fn blank_lines_and_comments_say_nothing() {
         assert!(says_nothing(b"") && says_nothing(b"\n # last: x\n\n#\n\0\0\0"));
         assert_eq!(run_lines(b"# last: x\n\0\0", |_| unreachable!()).unwrap(), 12);
+        assert_eq!(
+            run_lines(b"# caf\xe9\n", |_| unreachable!()).unwrap(),
+            7,
+            "a comment of another encoding"
+        );
         assert!(!says_nothing(b"# a\nflush") && !says_nothing(b"flush"));
     }
 

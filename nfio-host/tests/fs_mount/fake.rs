@@ -5,7 +5,7 @@ use nfio_host::error::{HypervisorError, NfioError, Result};
 use nfio_host::fs::operations::{
     Access, Caller, DiskChange, Lane, OnChange, OnDiskChange, Operations, TypeState, Written,
 };
-use nfio_host::tree::Instance;
+use nfio_host::tree::{CHAIN, Instance};
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, lchown};
@@ -149,10 +149,16 @@ impl Operations for Fake {
         let loaded = self.types().iter().any(|known| known == ty);
         if loaded { TypeState::Loaded } else { TypeState::Missing }
     }
-    fn special(&self, _ty: &str, path: &str) -> Option<Arc<File>> {
+    fn special(&self, ty: &str, path: &str) -> Option<Arc<File>> {
+        if ty == CHAIN {
+            return None;
+        }
         self.files.iter().find(|file| file.path == path).cloned()
     }
-    fn is_skeleton(&self, _ty: &str, path: &str) -> bool {
+    fn is_skeleton(&self, ty: &str, path: &str) -> bool {
+        if ty == CHAIN {
+            return false;
+        }
         let below = |file: &str| file.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
         self.files.iter().any(|file| file.path == path || below(&file.path))
             || ORDINARY.iter().any(|f| below(f))
@@ -169,6 +175,10 @@ impl Operations for Fake {
             lchown(path, Some(caller.uid), Some(caller.gid))?;
             Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode))?)
         };
+        if instance.is_chain() {
+            fs::create_dir(&dir)?;
+            return own(&dir, mode & 0o7777);
+        }
         fs::create_dir(&aside)?;
         own(&aside, mode & 0o7777)?;
         let special = self.files.iter().map(|file| (file.path.as_str(), file.mode));
@@ -189,6 +199,9 @@ impl Operations for Fake {
             return Err(posix(libc::EBUSY));
         }
         let dir = self.dir(instance);
+        if instance.is_chain() {
+            return Ok(fs::remove_dir(dir)?);
+        }
         let known = |name: &str| self.is_skeleton(instance.ty, name);
         if fs::read_dir(&dir)?.any(|entry| !known(entry.unwrap().file_name().to_str().unwrap())) {
             return Err(posix(libc::ENOTEMPTY));

@@ -191,3 +191,12 @@ fn statfs_is_that_of_root() {
     assert_eq!(here.name_max(), there.name_max());
     assert_eq!(errno(File::create(bed.a(&"n".repeat(256)))), libc::ENAMETOOLONG);
 }
+
+#[test]
+fn privileges_that_a_write_takes_away_are_not_shown_any_more() {
+    let bed = Bed::new();
+    bed.sh(0, "echo > f && chmod 6777 f && stat -c %a f");
+    bed.sh(TENANT, "echo x >> f");
+    // What asks for the mode alone does not make the kernel ask for what a write changes.
+    assert_eq!(bed.sh(0, "stat -c %a f"), "777\n");
+}

@@ -15,16 +15,61 @@ pub(crate) const ENGINE_LOG: &str = "/run/suricata/nfio.log";
 /// There once `configure` has succeeded since Suricata's start.
 pub(crate) const CONFIGURED: &str = "/run/suricata/nfio.configured";
 
-/// The guest's first process: takes away what an earlier run left, finds the interfaces and becomes Suricata. Of an
-/// interface's flags (netdevice(7)) 1 is IFF_UP and 8 IFF_LOOPBACK.
-pub(crate) const LAUNCHER: &str = r#"mkdir -p /run/suricata
-rm -f /run/suricata/nfio.*
-for interface in /sys/class/net/*; do
+/// Words of a shell that print the interfaces to watch: what is up, but lo and the links of a chain that lead on, since
+/// all that they carry has come by another one. Of an interface's flags (netdevice(7)) 1 is IFF_UP and 8 IFF_LOOPBACK.
+macro_rules! interfaces {
+    () => {
+        r#"for interface in /sys/class/net/*; do
     read -r flags < "$interface/flags"
-    if [ $((flags & 9)) -eq 1 ]; then set -- "$@" "--af-packet=${interface##*/}"; fi
-done
-if [ $# -eq 0 ]; then echo "no network interface is up: there is nothing to watch" >&2; exit 1; fi
-exec suricata -c /etc/suricata/nfio/suricata.yaml "$@""#;
+    case ${interface##*/} in out[0-9]*) continue ;; esac
+    if [ $((flags & 9)) -eq 1 ]; then echo "${interface##*/}"; fi
+done"#
+    };
+}
+
+/// The guest's first process: takes away what an earlier run left, finds the interfaces and starts Suricata, again
+/// whenever SIGHUP says that the interfaces are others. It ends with Suricata.
+pub(crate) const LAUNCHER: &str = concat!(
+    r#"mkdir -p /run/suricata
+suricata=
+ending=
+again=
+trap 'ending=1; kill -TERM $suricata' TERM INT
+trap 'again=1; kill -TERM $suricata' HUP
+while :; do
+    again=
+    rm -f /run/suricata/nfio.*
+    watched=$("#,
+    interfaces!(),
+    r#")
+    if [ -z "$watched" ]; then echo "no network interface is up: there is nothing to watch" >&2; exit 1; fi
+    set --
+    for interface in $watched; do set -- "$@" "--af-packet=$interface"; done
+    suricata -c /etc/suricata/nfio/suricata.yaml "$@" &
+    suricata=$!
+    echo "$watched" > /run/suricata/nfio.watched
+    if [ -n "$ending" ]; then kill -TERM $suricata; fi
+    while :; do
+        wait $suricata
+        code=$?
+        kill -0 $suricata 2>/dev/null || break
+    done
+    if [ -z "$again" ] || [ -n "$ending" ]; then exit $code; fi
+done"#
+);
+
+/// Has the first process start Suricata again where the interfaces are others than those that it watches. Prints `again`
+/// once the old one's files are gone.
+pub(crate) const LOOK_AGAIN: &str = concat!(
+    r#"watched=$("#,
+    interfaces!(),
+    r#")
+if [ ! -e /run/suricata/nfio.watched ] || [ "$watched" = "$(cat /run/suricata/nfio.watched)" ]; then exit 0; fi
+rm -f /run/suricata/nfio.watched
+kill -HUP 1
+until [ -e /run/suricata/nfio.watched ]; do sleep 0.05; done
+echo again"#
+);
 
 /// What stands over the image's configuration. EVE writes alerts alone, and to stdout: nfio keeps that, below a cap.
 const OVER_THE_IMAGES: &str = "%YAML 1.1
@@ -70,15 +115,19 @@ pub(crate) fn is_empty(nf_conf: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    /// The interfaces that Suricata watches since its last start.
+    const WATCHED: &str = "/run/suricata/nfio.watched";
+
     #[test]
     fn the_texts_name_the_same_paths() {
         for path in [SOCKET, ENGINE_LOG] {
             assert!(OVER_THE_IMAGES.contains(&format!("filename: {path}\n")), "{path}");
         }
-        for path in [SOCKET, ENGINE_LOG, CONFIGURED] {
+        for path in [SOCKET, ENGINE_LOG, CONFIGURED, WATCHED] {
             assert!(path.starts_with("/run/suricata/nfio."), "the launcher takes {path} away");
         }
-        assert!(LAUNCHER.contains(&format!("-c {YAML} ")));
+        assert!(LAUNCHER.contains(&format!("-c {YAML} ")) && LAUNCHER.contains(&format!("> {WATCHED}")));
+        assert!(LOOK_AGAIN.contains(&format!("until [ -e {WATCHED} ]")));
     }
 
     #[test]

@@ -10,6 +10,9 @@ const TOLD: usize = 20;
 
 pub(crate) fn configure(vnf: &Vnf<'_>, nf_conf: &[u8]) -> Result<()> {
     engine::wait(vnf)?;
+    if engine::watches_anew(vnf)? {
+        engine::wait(vnf)?;
+    }
     vnf.put_file(NEW_RULES, 0o644, nf_conf)?;
     vnf.put_file(NEW_YAML, 0o644, config::yaml(nf_conf).as_bytes())?;
     if has_started_with_it(vnf)? {

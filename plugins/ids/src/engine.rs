@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::config::{ENGINE_LOG, SOCKET};
+use crate::config::{ENGINE_LOG, LOOK_AGAIN, SOCKET};
 
 /// How long a start may take until Suricata captures: within a verb's deadline of 60 s.
 const START: Duration = Duration::from_secs(45);
@@ -66,6 +66,19 @@ pub(crate) fn wait(vnf: &Vnf<'_>) -> Result<()> {
         }
         thread::sleep(PAUSE);
     }
+}
+
+/// Has Suricata started again where the guest's interfaces are others than those that it watches: a chain has given it
+/// links. Answers whether that was so.
+pub(crate) fn watches_anew(vnf: &Vnf<'_>) -> Result<bool> {
+    let output = run(vnf, &["sh", "-c", LOOK_AGAIN])?;
+    if !output.success() {
+        return Err(NfioError::command(format!(
+            "the guest's interfaces cannot be listed: {}",
+            output.words()
+        )));
+    }
+    Ok(output.stdout.starts_with(b"again"))
 }
 
 /// Whether rules were refused when they were loaded.

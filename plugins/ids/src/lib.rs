@@ -19,7 +19,9 @@
 //! - **The image** has Suricata 7 with `suricatasc`, `sh`, `cmp` and `grep`, and an `/etc/suricata/suricata.yaml`: all of
 //!   it holds but `outputs`, `logging`, `stats`, `unix-command` and, with an nf_conf, the rule files (`config` says what
 //!   stands there instead). `examples/images/suricata.sh` makes one.
-//! - Suricata watches all interfaces that are up when it starts, but lo. A `command` in boot.conf has to start
+//! - Suricata watches all interfaces that are up, but lo and, in a service chain, the links that lead on (`out0` …): what
+//!   passes comes by `in0` first. At configure it is started again where they are others than before. The guest forwards
+//!   packets, so that it can be a node of a chain. A `command` in boot.conf has to start
 //!   `suricata -c /etc/suricata/nfio/suricata.yaml`, or the guest does not come up.
 
 #![forbid(unsafe_code)]
@@ -47,6 +49,7 @@ impl Middlebox for Ids {
             // Capturing, and switching off what the interface would merge or split before Suricata sees it.
             .capability("NET_RAW")
             .capability("NET_ADMIN")
+            .sysctl("net.ipv4.ip_forward", "1")
             .image("suricata")
     }
 

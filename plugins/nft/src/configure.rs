@@ -54,6 +54,10 @@ pub fn configure(vnf: &Vnf<'_>, nf_conf: &[u8], count: Count) -> Result<()> {
 
 /// An empty nf_conf leaves alone what the image brought, and takes away what an earlier nf_conf made.
 fn take_away(vnf: &Vnf<'_>) -> Result<()> {
+    // The kernel's rules end with the guest's run.
+    if vnf.is_new_run() {
+        return Ok(());
+    }
     let Some(listing) = nft::list_if_there(vnf, TABLES)? else { return Ok(()) };
     let live = Live::read(&listing)?;
     if live.is_mine_empty() { Ok(()) } else { nft::give(vnf, false, &live.deletion(), "") }
@@ -153,6 +157,16 @@ mod tests {
         assert!(error.to_string().contains("install nftables"), "{error}");
         assert_eq!(rules(&guest.vnf()).unwrap_err().code(), 703);
         configure(&guest.vnf(), b"", Count::Drops).unwrap();
+    }
+
+    #[test]
+    fn an_empty_nf_conf_asks_nothing_of_a_guest_that_has_just_started() {
+        let guest = Guest::new("firewall", "fw-a").just_started();
+        configure(&guest.vnf(), b" \n", Count::Drops).unwrap();
+        assert!(guest.commands().is_empty());
+        let guest = Guest::new("firewall", "fw-a");
+        configure(&guest.vnf(), b" \n", Count::Drops).unwrap();
+        assert_eq!(guest.commands().len(), 1);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Open files: what a `cat` costs, alone and among sixteen, and whole files.
 
-use nfio_tests::{Instance, Mounted};
+use nfio_tests::{Instance, Mounted, first_process};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::floor::Floor;
 use crate::table::{Table, Work, micros, millis};
-use crate::{first_process, in_root, run};
+use crate::{in_root, run};
 
 /// An ordinary file of 4 KiB.
 pub(crate) const ORDINARY: &str = "config/ordinary";
@@ -48,7 +48,7 @@ pub(crate) fn reads(table: &mut Table, mounted: &Mounted, guest: &Instance, own:
     table.compare(row("stat past the cache"), ("status", asked(status)), ("floor", asked(below)));
 
     let rules = guest.file("stats/rules");
-    let pid = first_process(mounted);
+    let pid = first_process(&mounted.guest(guest)).to_string();
     let by_hand = ["-t", pid.as_str(), "-a", "--", "nft", "list", "ruleset"];
     table.compare(
         Work::new("an own file that runs nft", "ms", 20),

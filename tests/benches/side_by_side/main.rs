@@ -7,6 +7,7 @@
 //!
 //! Words after `--bench` choose among the parts: `cargo bench … -- files names`.
 
+mod chain;
 mod docker;
 mod files;
 mod floor;
@@ -67,8 +68,11 @@ fn measure(wanted: impl Fn(&str) -> bool) {
     if wanted("scale") {
         scale::thousands(&mut table);
     }
+    if wanted("chain") {
+        chain::measure(&mut table);
+    }
     println!("\nmedian and min of all rounds; spread: width of their middle half, in % of the median");
-    println!("times: less is better; 1/s and MiB/s: more is better");
+    println!("times: less is better; 1/s, MiB/s and Gb/s: more is better");
     table.print_verdict();
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/");
     table.save(&target.join("bench.json"), &machine);
@@ -100,15 +104,6 @@ fn guest(table: &mut Table, mounted: &Mounted, wanted: &impl Fn(&str) -> bool) {
 /// What a path of the mount is in ROOT.
 fn in_root(mounted: &Mounted, path: &Path) -> PathBuf {
     mounted.root().join(path.strip_prefix(mounted.path()).expect("a path of the mount"))
-}
-
-/// The pid of the only running guest's first process, from the driver's own record.
-fn first_process(mounted: &Mounted) -> String {
-    let guests = fs::read_dir(mounted.root().join(".nfio/oci/guests")).expect("the driver's guests");
-    let records = guests.flatten().filter_map(|guest| fs::read_to_string(guest.path().join("run.json")).ok());
-    let record = records.last().expect("a running guest");
-    let pid = record.split_once(r#""pid":"#).expect("a pid").1;
-    pid.chars().take_while(char::is_ascii_digit).collect()
 }
 
 /// Runs a program, which must succeed; nobody reads its output.

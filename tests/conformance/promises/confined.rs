@@ -103,7 +103,7 @@ pub(crate) fn limits_of_memory_and_processes_hold(stage: &Stage) {
 pub(crate) fn a_share_of_a_cpu_is_no_more(stage: &Stage) {
     let sleeping = stage.idle_conf();
     let mut spec = stage.spec(&sleeping);
-    spec.vcpu = Some(0.1);
+    spec.vcpu = Some(0.05);
     let (limited, free) = (stage.up(&spec), stage.up(&stage.spec(&sleeping)));
     let burn = |guest: &Guest| {
         let work = stage.run(guest, &["sh", "-c", "time -p timeout 2 sh -c 'while :; do :; done'"], b"");
@@ -122,10 +122,10 @@ pub(crate) fn a_share_of_a_cpu_is_no_more(stage: &Stage) {
     let rounds = (0..15).map(|_| round());
     let (limited, free) = rounds
         .into_iter()
-        .find(|(_, free)| *free > 0.6)
-        .unwrap_or_else(|| panic!("no guest gets a third of a CPU here: this machine is too busy to judge"));
+        .find(|(_, free)| *free > 0.3)
+        .unwrap_or_else(|| panic!("no guest gets a sixth of a CPU here: this machine is too busy to judge"));
     assert!(
         limited < 0.6 * free,
-        "a tenth of a CPU worked for {limited} s where one without a limit did for {free} s"
+        "a twentieth of a CPU worked for {limited} s where one without a limit did for {free} s"
     );
 }

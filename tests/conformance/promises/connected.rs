@@ -3,7 +3,7 @@
 use nfio_host::hypervisor::{Guest, Prepared};
 use std::collections::BTreeSet;
 
-use crate::stage::{Stage, accepted};
+use crate::stage::{Stage, accepted, refused};
 
 pub(crate) fn the_address_is_that_of_the_first_interface(stage: &Stage) {
     let guest = stage.shared();
@@ -96,6 +96,32 @@ pub(crate) fn kernel_parameters_are_set_and_boot_confs_win(stage: &Stage) {
     // Switching forwarding resets parameters of the interfaces.
     accepted("set_forwarding", stage.driver.set_forwarding(&guest, true));
     assert_eq!(stage.says(&guest, show), "2\n65536\n77\n0", "with forwarding");
+}
+
+pub(crate) fn the_network_namespace_is_the_guests_own_where_there_is_one(stage: &Stage) {
+    let guest = stage.shared();
+    if stage.facts.machine || !stage.facts.local {
+        let error = stage.driver.netns(&guest).expect_err("a namespace of this machine");
+        assert_eq!(error.errno(), libc::EOPNOTSUPP, "{error}");
+        assert!(error.to_string().contains("service chains"), "{error}");
+        return;
+    }
+    let number = || {
+        let netns = accepted("netns", stage.driver.netns(&guest));
+        std::os::unix::fs::MetadataExt::ino(&netns.metadata().expect("fstat"))
+    };
+    assert_eq!(format!("net:[{}]", number()), stage.says(&guest, "readlink /proc/self/ns/net"));
+    accepted("pause", stage.driver.pause(&guest));
+    number();
+    accepted("unpause", stage.driver.unpause(&guest));
+    stage.stop(&guest);
+    refused("netns of a guest that does not run", stage.driver.netns(&guest), 716);
+    stage.start(&guest);
+    assert_eq!(
+        format!("net:[{}]", number()),
+        stage.says(&guest, "readlink /proc/self/ns/net"),
+        "after a start"
+    );
 }
 
 pub(crate) fn guests_live_side_by_side(stage: &Stage) {

@@ -27,6 +27,7 @@
 //! | `garble` | fails with a message that is not UTF-8 |
 //! | `bytes` | a read answers bytes that are not UTF-8 |
 //! | `refuse` | fails with EOPNOTSUPP |
+//! | `leak` | succeeds, and keeps a descriptor, a thread and 64 KiB of memory for good |
 //! | `try` | asks for everything that a handle can, and writes the answers to the ordinary file `heard` |
 //! | `env NAME VALUE` | sets a variable of the guest |
 //! | `command WORDS` | sets the guest's command |
@@ -187,6 +188,7 @@ fn act(vnf: &Vnf<'_>, words: &str) -> Result<Vec<u8>> {
         "wait" => await_go(vnf),
         "wait-fail" => await_go(vnf).and_then(|_| Err(NfioError::posix(EIO, "as it was told"))),
         "outstay" => outstay(vnf),
+        "leak" => leak(),
         "try" => {
             let answers = answers(vnf);
             vnf.write_file("heard", answers.as_bytes())?;
@@ -211,6 +213,17 @@ fn await_go(vnf: &Vnf<'_>) -> Result<Vec<u8>> {
         thread::sleep(Duration::from_millis(5));
     }
     Ok(b"gone\n".into())
+}
+
+fn leak() -> Result<Vec<u8>> {
+    std::mem::forget(std::fs::File::open("/dev/null")?);
+    std::mem::forget(vec![1_u8; 64 << 10]);
+    thread::spawn(|| {
+        loop {
+            thread::park();
+        }
+    });
+    Ok(b"leaked\n".into())
 }
 
 fn outstay(vnf: &Vnf<'_>) -> Result<Vec<u8>> {

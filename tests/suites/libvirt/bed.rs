@@ -7,7 +7,7 @@ use std::fs;
 
 #[test]
 fn a_machine_boots_takes_a_rule_and_ends() {
-    let daemon = Libvirtd::start();
+    let daemon = Libvirtd::machines(1);
     let directory = tempfile::tempdir_in("/run").expect("a directory below /run");
     let xml = directory.path().join("vm-bed.xml");
     let console = directory.path().join("console");

@@ -15,7 +15,7 @@ fn told(instance: &Instance) -> String {
 
 #[test]
 fn a_virtual_machine_goes_through_the_whole_life_cycle_and_leaves_nothing() {
-    let libvirtd = Libvirtd::start();
+    let libvirtd = Libvirtd::machines(1);
     let mounted = Mounted::on(libvirtd.place());
     let vm = mounted.firewall("vm-a");
     vm.put("machine/vm.memory", "192M\n");
@@ -54,7 +54,7 @@ fn a_virtual_machine_goes_through_the_whole_life_cycle_and_leaves_nothing() {
 
 #[test]
 fn what_is_done_to_a_domain_by_hand_shows() {
-    let libvirtd = Libvirtd::start();
+    let libvirtd = Libvirtd::machines(1);
     let mounted = Mounted::on(libvirtd.place());
     let vm = mounted.firewall("vm-b");
     vm.put("config/nf_conf", DROP);

@@ -6,4 +6,5 @@ mod life_cycle;
 mod lxc;
 mod odd_words;
 mod outlives;
+mod remote;
 mod side_by_side;

@@ -29,7 +29,7 @@ fn refused(vm: &Instance, number: i32, word: &str) {
 
 #[test]
 fn what_xml_has_to_escape_arrives_as_it_was_written() {
-    let libvirtd = Libvirtd::start();
+    let libvirtd = Libvirtd::machines(1);
     let mounted = Mounted::on(libvirtd.place());
     // The image lies in a directory of such a name too.
     let directory = tempfile::tempdir_in("/run").expect("a directory below /run");

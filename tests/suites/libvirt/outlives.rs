@@ -22,7 +22,7 @@ fn status_fails(vm: &Instance) {
 
 #[test]
 fn it_runs_on_when_nfio_and_libvirt_end() {
-    let libvirtd = Libvirtd::start();
+    let libvirtd = Libvirtd::machines(1);
     let mounted = Mounted::on(libvirtd.place());
     let directory = tempfile::tempdir_in("/run").expect("a directory below /run");
     let xml = directory.path().join("foreign.xml");
@@ -60,6 +60,7 @@ fn it_runs_on_when_nfio_and_libvirt_end() {
     let error = vm.get("last_error");
     assert!(error.contains("701") && error.contains("libvirt-sock"), "{error}");
     libvirtd.run();
+    assert_eq!(foreign(), at_first, "another's domain, though its name is like ours");
     eventually("it is back", || vm.try_get("status").is_ok_and(|status| status == "running\n"));
     assert_eq!(vm.run("cat /proc/sys/kernel/random/boot_id"), boot, "the guest ran on");
     assert!(!vm.answers_ping(), "with its rules");
@@ -70,8 +71,30 @@ fn it_runs_on_when_nfio_and_libvirt_end() {
     libvirtd.signal(Signal::SIGCONT);
     eventually("it is back", || vm.try_get("status").is_ok_and(|status| status == "running\n"));
 
+    // Started anew while nobody looks, by a libvirtd whose numbers of domains begin anew, too: it is another run.
+    let number = |name: &str| libvirtd.virsh(&["domid", name]).parse::<u32>().expect("a number");
+    let before = number("root-firewall-vm-c");
+    mounted.kill();
+    libvirtd.virsh(&["destroy", "root-firewall-vm-c"]);
+    libvirtd.virsh(&["destroy", "root-firewall-vm-x"]);
+    libvirtd.kill();
+    libvirtd.run();
+    libvirtd.virsh(&["start", "root-firewall-vm-x", "--paused"]);
+    // The one that tried KVM had a number, too.
+    while number("root-firewall-vm-x") + 1 < before {
+        libvirtd.virsh(&["destroy", "root-firewall-vm-x"]);
+        libvirtd.virsh(&["start", "root-firewall-vm-x", "--paused"]);
+    }
+    libvirtd.virsh(&["start", "root-firewall-vm-c"]);
+    let at_last = foreign();
+    mounted.mount();
+    eventually("it has its rules in this run", || {
+        vm.try_write("command", "nft list ruleset").is_ok() && vm.get("output").contains("drop")
+    });
+    assert_ne!(vm.run("cat /proc/sys/kernel/random/boot_id"), boot, "it is another boot");
+
     vm.act("destroy");
-    assert_eq!(foreign(), at_first, "another's domain, though its name is like ours");
+    assert_eq!(foreign(), at_last, "another's domain, though its name is like ours");
     libvirtd.virsh(&["destroy", "root-firewall-vm-x"]);
     libvirtd.virsh(&["undefine", "root-firewall-vm-x"]);
 }

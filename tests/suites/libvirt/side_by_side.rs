@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn two_boot_side_by_side_and_an_agent_that_is_silent_delays_nobody() {
-    let libvirtd = Libvirtd::start();
+    let libvirtd = Libvirtd::machines(2);
     let mounted = Mounted::on(libvirtd.place());
     let (vm, silent) = (mounted.firewall("vm"), mounted.firewall("silent"));
     for guest in [&vm, &silent] {

@@ -146,6 +146,36 @@ async fn make_links() -> Result<(), (&'static str, String)> {
     handle.link().add(bridge).execute().await.map_err(|e| ("bridge", e.to_string()))
 }
 
+/// What service chains need of the kernel: tables by interface, routes of several ways.
+pub(super) fn chains() -> Found {
+    apart(|| {
+        unshare(CloneFlags::CLONE_NEWNET)
+            .map_err(|e| format!("no network namespace to try in: {}", e.desc()))?;
+        let rule = crate::netlink::netlink(async |handle| {
+            let rule = handle.rule().add().v4().input_interface("nfio-try").table_id(0x6f00_0000);
+            let rule = rule.action(rtnetlink::packet_route::rule::RuleAction::ToTable);
+            rule.execute().await.map_err(std::io::Error::other)
+        });
+        rule.map_err(|e| {
+            format!(
+                "rules cannot be made ({e}): use a kernel with CONFIG_IP_MULTIPLE_TABLES, for service chains"
+            )
+        })?;
+        let shared = |key: &str| Path::new("/proc/sys/net/ipv4").join(key).exists();
+        match (shared("fib_multipath_hash_policy"), shared("fib_multipath_hash_fields")) {
+            (true, true) => Ok("by interface, and shared by flow".into()),
+            (true, false) => {
+                Err("connections that instances share may come back another way: use Linux 5.14 or newer"
+                    .into())
+            }
+            _ => {
+                Err("instances of a chain cannot share its load: use a kernel with CONFIG_IP_ROUTE_MULTIPATH"
+                    .into())
+            }
+        }
+    })
+}
+
 pub(super) fn seccomp() -> Found {
     match Path::new("/proc/sys/kernel/seccomp/actions_avail").exists() {
         true => Ok("filters work".into()),

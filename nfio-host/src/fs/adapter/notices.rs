@@ -15,6 +15,11 @@ impl Kernel for Notices {
         told(self.0.inval_inode(INodeNo(node), 0, 0));
     }
 
+    fn forget_attributes(&self, node: u64) {
+        // A negative offset leaves content alone, whose pages may be locked for a request to us.
+        told(self.0.inval_inode(INodeNo(node), -1, 0));
+    }
+
     fn forget_name(&self, parent: u64, name: &OsStr) {
         told(self.0.inval_entry(INodeNo(parent), name));
     }

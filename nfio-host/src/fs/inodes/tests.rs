@@ -90,7 +90,12 @@ fn a_removed_tree_leaves_no_path_and_no_key() {
     let inodes = table();
     let a = inodes.found(ROOT_NODE, name("a"), Some(key(10)), true, true);
     let b = inodes.found(a, name("b"), Some(key(11)), true, true);
+    let stat = nix::sys::stat::stat("/").unwrap();
+    assert_eq!(inodes.below(a), [a, b]);
+    inodes.note_last(b, stat);
     inodes.removed_tree(ROOT_NODE, name("a"));
+    assert_eq!(inodes.last(b).map(|last| (last.st_ino, last.st_nlink)), Some((stat.st_ino, 0)));
+    assert_eq!(inodes.last(a), None);
     assert_eq!((path(&inodes, a), path(&inodes, b)), (None, None));
     assert_eq!((inodes.key(a), inodes.key(b)), (None, None));
     inodes.forget(a, 1);
@@ -133,4 +138,52 @@ fn a_length_once_told_is_remembered() {
     assert_eq!(inodes.sized(log), None);
     inodes.set_sized(log, Some((5, SystemTime::UNIX_EPOCH)));
     assert_eq!(inodes.sized(log), Some((5, SystemTime::UNIX_EPOCH)));
+}
+
+#[test]
+fn a_directory_of_many_names_finds_each_and_keeps_none_that_is_gone() {
+    let inodes = table();
+    let names: Vec<(u64, String)> = (11..111).map(|ino| (ino, format!("name-{ino}"))).collect();
+    let dir = inodes.found(ROOT_NODE, name("dir"), Some(key(10)), true, true);
+    for (ino, text) in &names {
+        assert_eq!(inodes.found(dir, name(text), Some(key(*ino)), true, true), *ino);
+    }
+    for (ino, text) in &names {
+        assert_eq!(path(&inodes, *ino), Some(format!("dir/{text}")));
+    }
+    for (left, (ino, text)) in names.iter().enumerate().rev() {
+        inodes.unlinked(dir, name(text), true);
+        assert_eq!(path(&inodes, *ino), None);
+        inodes.forget(*ino, 1);
+        assert_eq!(inodes.len(), 2 + left);
+    }
+}
+
+#[test]
+fn an_inode_of_another_device_is_found_by_a_number_of_our_own() {
+    let inodes = table();
+    let other = Key { dev: 6, ino: 10 };
+    let node = inodes.found(ROOT_NODE, name("other"), Some(other), true, true);
+    let own = inodes.found(ROOT_NODE, name("own"), Some(key(10)), true, true);
+    assert!(node > OWN_NUMBERS && own == 10);
+    assert_eq!((inodes.key(node), inodes.key(own)), (Some(other), Some(key(10))));
+    assert_eq!(inodes.found(ROOT_NODE, name("other"), Some(other), true, true), node);
+    assert_eq!(inodes.number(10), 10);
+}
+
+#[test]
+fn a_table_that_the_kernel_has_forgotten_is_small_again_and_knows_what_is_left() {
+    let inodes = table();
+    let last = 100 * memory::LARGE as u64;
+    for ino in 1000..last {
+        inodes.found(ROOT_NODE, name(&ino.to_string()), Some(key(ino)), true, true);
+    }
+    let room = || inodes.read().nodes.capacity();
+    let before = room();
+    for ino in 1000..last - 1 {
+        inodes.forget(ino, 1);
+    }
+    assert_eq!(inodes.len(), 2);
+    assert!(room() < memory::LARGE && memory::LARGE < before, "room for {} of {before}", room());
+    assert_eq!(path(&inodes, last - 1), Some((last - 1).to_string()));
 }

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use std::path::{Component, Path};
 
 use super::caps;
-use crate::error::{NfioError, Result};
+use crate::error::{NfioError, Result, is_plain};
 use crate::hypervisor::GuestSpec;
+use crate::hypervisor::boot_conf::Interface;
 
 /// The smallest memory that a container starts in (Docker's).
 const LEAST_MEMORY: u64 = 6 << 20;
@@ -34,6 +35,9 @@ pub(in crate::hypervisor) fn check(spec: &GuestSpec) -> Result<()> {
     }
     for file in &spec.files {
         target(&file.path)?;
+    }
+    for interface in &boot.interfaces {
+        connections(interface)?;
     }
     caps::names(&boot.capabilities.add, "boot.conf: [capabilities] add")?;
     caps::names(&boot.capabilities.drop, "boot.conf: [capabilities] drop")?;
@@ -78,6 +82,23 @@ fn hostname(name: Option<&str>) -> Result<()> {
         Some(name) if !sound(name) => Err(invalid(format!(
             "boot.conf: hostname: {name:?} is no host name (up to 64 letters, digits, dots and hyphens)"
         ))),
+        _ => Ok(()),
+    }
+}
+
+/// What an interface is connected to: names that an engine can look up, whether or not it has such a thing.
+fn connections(interface: &Interface) -> Result<()> {
+    let plain = |name: &str| !name.is_empty() && name.len() <= 255 && name.chars().all(is_plain);
+    let of_kernel = |name: &str| {
+        plain(name) && name.len() <= 15 && !name.contains(|c: char| c == '/' || c.is_whitespace())
+    };
+    match (&interface.network, &interface.bridge) {
+        (Some(name), _) if !plain(name) => {
+            Err(invalid(format!("boot.conf: [[interface]] network = {name:?} is no name of a network")))
+        }
+        (_, Some(name)) if !of_kernel(name) => {
+            Err(invalid(format!("boot.conf: [[interface]] bridge = {name:?} is no name of a bridge")))
+        }
         _ => Ok(()),
     }
 }

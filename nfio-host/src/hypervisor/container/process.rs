@@ -95,6 +95,13 @@ impl Held {
         self.fd.as_fd()
     }
 
+    /// The process's network namespace, proven to be its own.
+    pub(in crate::hypervisor) fn netns(&self) -> io::Result<fs::File> {
+        let netns = fs::File::open(format!("/proc/{}/ns/net", self.pid))?;
+        // Asked after opening: as long as it lives, its pid is nobody else's.
+        if self.alive() { Ok(netns) } else { Err(io::Error::other("it has just ended")) }
+    }
+
     pub(in crate::hypervisor) fn alive(&self) -> bool {
         !self.ended_within(Duration::ZERO)
     }
@@ -112,6 +119,21 @@ impl Held {
                 _ => {}
             }
         }
+    }
+
+    /// Waits, at most for `limit`, until this process, a container's small init, has run the container's command or
+    /// ended for want of it: it forks a copy of itself, which becomes the command.
+    pub(in crate::hypervisor) fn runs_its_command(&self, limit: Duration) {
+        let end = Instant::now() + limit;
+        let program = |pid: &str| fs::read_link(format!("/proc/{pid}/exe")).ok();
+        let pid = self.pid.to_string();
+        let begun = || {
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+            // Asked once there is a child: before, the process may still have to become the init.
+            let init = program(&pid);
+            children.split_whitespace().any(|child| program(child).is_some_and(|it| Some(it) != init))
+        };
+        while !begun() && Instant::now() < end && !self.ended_within(Duration::from_millis(1)) {}
     }
 
     /// Sends a signal; a process that has ended meanwhile is no error.

@@ -2,16 +2,15 @@
 //! namespace, as they name interfaces that exist only once the network is wired; those of IPC by libcontainer.
 //! Forwarding is withheld until the type has configured the guest: a firewall never forwards without its rules.
 
-use nix::sched::{CloneFlags, setns};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use crate::error::{NfioError, Result};
 use crate::hypervisor::GuestSpec;
+use crate::netlink::in_netns;
 
 const IPC: [&str; 8] = [
     "kernel.msgmax",
@@ -150,21 +149,6 @@ fn no_forwarding() -> io::Result<()> {
 
 fn is_ipv6(key: &str) -> bool {
     words(key).is_some_and(|words| words.len() > 2 && words[..2] == ["net", "ipv6"])
-}
-
-/// Runs `work` on a thread of its own in that network namespace; /proc/sys/net is the one of the thread that
-/// opens it.
-pub(in crate::hypervisor) fn in_netns<T: Send>(
-    netns: File,
-    work: impl FnOnce() -> io::Result<T> + Send,
-) -> io::Result<T> {
-    thread::scope(|scope| {
-        let worker = thread::Builder::new().name("netns".into()).spawn_scoped(scope, || {
-            setns(netns, CloneFlags::CLONE_NEWNET)?;
-            work()
-        })?;
-        worker.join().unwrap_or_else(|_| Err(io::Error::other("the network thread panicked")))
-    })
 }
 
 fn write(path: &PathBuf, value: &str) -> io::Result<()> {

@@ -50,7 +50,7 @@ pub(super) fn judge(spec: &GuestSpec) -> Result<()> {
     for port in &boot.ports {
         if !matches!(port.protocol.as_str(), "tcp" | "udp") || port.guest == 0 {
             return Err(NfioError::configuration(format!(
-                "boot.conf: [[port]] {} → {}/{}: a port is 1 … 65535, a protocol tcp or udp",
+                "boot.conf: [[port]] {} → {}/{:?}: a port is 1 … 65535, a protocol tcp or udp",
                 port.host, port.guest, port.protocol
             )));
         }
@@ -244,6 +244,7 @@ mod tests {
         for (conf, key) in [
             ("[vm]\nkernel = \"k\"", "[vm]"),
             ("[[interface]]\nbridge = \"br0\"", "bridge"),
+            ("[[interface]]\nnetwork = \"a\\u0000b\"", "network"),
             ("[[interface]]\nname = \"lan\"", "lan"),
             ("[[interface]]\nnetwork = \"host\"", "host"),
             ("[[interface]]\nnetwork = \"container:x\"", "container:x"),

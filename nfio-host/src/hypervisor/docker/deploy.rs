@@ -9,6 +9,7 @@ use super::engine::{Engine, QUICK, SLOW};
 use super::failure::Failure;
 use super::{pull, renew};
 use crate::error::{HypervisorError, NfioError, Result};
+use crate::fault::{self, Step};
 use crate::hypervisor::{GuestSpec, Prepared};
 
 /// Makes the container of a guest and answers its id; nothing is left of one that cannot be made whole.
@@ -32,6 +33,7 @@ pub(super) async fn deploy(engine: &Arc<Engine>, spec: &GuestSpec) -> Result<Str
         }
         Err(failure) => return Err(refused(engine, spec, failure)),
     };
+    fault::at(Step::DockerCreated);
     let Err(error) = complete(engine, spec, &container).await else { return Ok(container) };
     Err(match renew::remove(engine, &container).await {
         Ok(()) => error,

@@ -26,8 +26,10 @@ pub(super) const QUICK: Duration = Duration::from_secs(4);
 pub(super) const SLOW: Duration = Duration::from_secs(50);
 /// After this much silence the engine is asked whether it is still there: a half-open connection stays silently up.
 const SILENCE: Duration = Duration::from_secs(1);
-/// From one look to the next at a container whose process has ended.
+/// From one look to the next at a container of whose change the engine has not heard yet.
 const LAG: Duration = Duration::from_millis(10);
+/// How long an engine of this machine may take to notice the end of a process that we cannot see.
+const UNSEEN: Duration = Duration::from_millis(200);
 /// Events that are looked at together.
 const BURST: usize = 256;
 /// First and longest wait before an engine that does not answer is tried again. The first is longer than the half second
@@ -128,15 +130,43 @@ impl Engine {
         }
     }
 
-    /// Looks at a container that may just have ended, until the engine knows as well: of a process of this machine we
-    /// know before the engine tells.
-    pub(super) async fn look_until_true(self: &Arc<Self>, known: &Known) -> std::result::Result<(), Failure> {
+    /// Lets a paused container run again. An engine that hears late of an earlier pause takes a container that runs for
+    /// a paused one until it hears of its end as well: it refuses then, and is asked again.
+    pub(super) async fn unpause(self: &Arc<Self>, container: &str) -> std::result::Result<(), Failure> {
         let limit = Instant::now() + QUICK;
         loop {
-            self.look(&known.container).await?;
-            let runs = self.memory.runs(&known.container);
-            let ended = known.init.as_ref().is_some_and(|init| !init.alive());
-            if !(runs && ended) || Instant::now() > limit {
+            let done = self.call(SLOW, async |docker| docker.unpause_container(container).await).await;
+            let Err(Failure::Refused { .. }) = &done else { return done };
+            self.look(container).await?;
+            if self.memory.running(container).is_some() {
+                return Ok(());
+            }
+            if Instant::now() > limit {
+                return done;
+            }
+            sleep(LAG).await;
+        }
+    }
+
+    /// Looks at a container that may just have ended, until the engine knows as well: of a process of this machine we
+    /// know before the engine tells.
+    pub(super) async fn look_until_true(
+        self: &Arc<Self>,
+        container: &str,
+    ) -> std::result::Result<(), Failure> {
+        let begun = Instant::now();
+        loop {
+            self.look(container).await?;
+            let doubt = match self.memory.running(container) {
+                Some(known) if self.address.is_local() => match &known.init {
+                    Some(init) if init.alive() => return Ok(()),
+                    Some(_) => QUICK,
+                    // It has just ended, or the engine counts its processes in a namespace that we do not see.
+                    None => UNSEEN,
+                },
+                _ => return Ok(()),
+            };
+            if begun.elapsed() > doubt {
                 return Ok(());
             }
             sleep(LAG).await;

@@ -3,7 +3,7 @@
 use bollard::errors::Error;
 
 use super::address::Address;
-use crate::error::{HypervisorError, NfioError};
+use crate::error::{HypervisorError, NfioError, one_line};
 
 /// What an engine says to a client that is too old or too new for it.
 const OTHER_AGE: &str = "client version";
@@ -21,7 +21,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
             Error::DockerResponseServerError { status_code, message } => {
-                Self::Refused { status: status_code, message: message.trim().to_owned() }
+                Self::Refused { status: status_code, message: one_line(&message) }
             }
             Error::DockerStreamError { error } => Self::Refused { status: 500, message: error },
             // Its own words are about a library of ours.

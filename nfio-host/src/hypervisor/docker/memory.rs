@@ -128,9 +128,10 @@ impl Memory {
         }
     }
 
-    /// Whether a container runs, as far as is known.
-    pub(super) fn runs(&self, container: &str) -> bool {
-        self.read().values().any(|known| known.container == container && known.status == Status::Running)
+    /// A container, if it runs as far as is known.
+    pub(super) fn running(&self, container: &str) -> Option<Known> {
+        let guests = self.read();
+        guests.values().find(|it| it.container == container && it.status == Status::Running).cloned()
     }
 
     /// All that is known at the beginning of a subscription.

@@ -7,17 +7,19 @@
 
 use bollard::models::{ContainerConfig, ContainerCreateBody, ContainerInspectResponse, NetworkingConfig};
 use bollard::query_parameters::{
-    CommitContainerOptionsBuilder, CreateContainerOptionsBuilder, ListImagesOptionsBuilder,
-    RemoveContainerOptionsBuilder, RemoveImageOptions, RenameContainerOptionsBuilder,
+    CommitContainerOptionsBuilder, CreateContainerOptionsBuilder, ListContainersOptionsBuilder,
+    ListImagesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptions,
+    RenameContainerOptionsBuilder,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::create::{ID, Process};
+use super::create::{ID, Process, ROOT};
 use super::engine::{Engine, SLOW};
 use super::failure::Failure;
 use super::memory::Known;
+use crate::fault::{self, Step};
 use crate::hypervisor::{Guest, GuestSpec, Prepared, Status};
 
 /// Label of a container that takes another's place: the other's id.
@@ -68,24 +70,37 @@ pub(super) async fn renew(
             "it has no label {PROCESS}: it is not of this nfio's making; destroy and activate it"
         ),
     })?;
+    let aside = format!("{}.new", guest.name);
+    if inspected.name.as_deref().is_some_and(|name| name.trim_start_matches('/') == aside) {
+        // A start was ended before the last step: the guest is this one, so it must not be taken for what such a start
+        // left beside it.
+        rename(engine, old, &guest.name).await?;
+    }
     let wanted = Process::of(&origin.env, origin.command.as_ref(), prepared);
     if wanted == origin.made {
         return Ok(known.container.clone());
     }
-    let aside = format!("{}.new", guest.name);
     // Of a start that was ended in between.
     remove(engine, &aside).await?;
     let used = known.status != Status::Created;
     let image = if used { commit(engine, guest, old).await? } else { origin.image.clone() };
+    fault::at(Step::DockerCommitted);
     let body = body(engine, inspected, &origin, wanted, image, used).await?;
     let options = CreateContainerOptionsBuilder::new().name(&aside).build();
     let made = engine.call(SLOW, async |docker| docker.create_container(Some(options), body).await).await?.id;
+    fault::at(Step::DockerBeside);
     remove(engine, old).await?;
-    let options = RenameContainerOptionsBuilder::new().name(&guest.name).build();
-    engine.call(SLOW, async |docker| docker.rename_container(&made, options).await).await?;
+    fault::at(Step::DockerReplaced);
+    rename(engine, &made, &guest.name).await?;
+    fault::at(Step::DockerRenamed);
     engine.look(old).await?;
     engine.look(&made).await?;
     Ok(made)
+}
+
+async fn rename(engine: &Engine, container: &str, name: &str) -> Result<(), Failure> {
+    let options = RenameContainerOptionsBuilder::new().name(name).build();
+    engine.call(SLOW, async |docker| docker.rename_container(container, options).await).await
 }
 
 fn origin(inspected: &ContainerInspectResponse) -> Option<Origin> {
@@ -156,6 +171,22 @@ pub(super) async fn remove_images(engine: &Engine, guest: &Guest) -> Result<(), 
             // One that another is built on goes with that.
             _ => {}
         }
+    }
+    Ok(())
+}
+
+/// Removes the containers of a guest: the one, and where a start was ended in the middle the other that was to take its
+/// place.
+pub(super) async fn remove_guest(engine: &Arc<Engine>, guest: &Guest) -> Result<(), Failure> {
+    // A copy of ROOT has guests of the same ids.
+    let labels = vec![format!("{ID}={}", guest.labels.id), format!("{ROOT}={}", guest.labels.root)];
+    let filters: HashMap<String, Vec<String>> = [("label".to_owned(), labels)].into();
+    let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+    let listed = engine.call(SLOW, async |docker| docker.list_containers(Some(options)).await).await?;
+    for container in listed.into_iter().filter_map(|summary| summary.id) {
+        remove(engine, &container).await?;
+        fault::at(Step::DockerRemoved);
+        engine.look(&container).await?;
     }
     Ok(())
 }

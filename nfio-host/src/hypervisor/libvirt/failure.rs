@@ -1,10 +1,10 @@
 //! What libvirt's errors mean.
 
 use virt::enumutil::Enum;
-use virt::error::{Error, ErrorNumber};
+use virt::error::{Error, ErrorDomain, ErrorNumber};
 
 use super::host::Host;
-use crate::error::{HypervisorError, NfioError};
+use crate::error::{HypervisorError, NfioError, one_line};
 
 /// Whether an error has this number.
 pub(super) fn is(error: &Error, number: ErrorNumber) -> bool {
@@ -26,12 +26,18 @@ pub(super) fn is_agent(error: &Error) -> bool {
     is(error, ErrorNumber::AgentUnresponsive) || is(error, ErrorNumber::AgentUnsynced)
 }
 
+/// Whether the connection is gone. Its own errors are those of libvirt's RPC; one that the daemon answered is of what
+/// the daemon did, also where that was refused by the daemon's system.
+pub(super) fn is_lost(error: &Error) -> bool {
+    is(error, ErrorNumber::NoConnect) || error.domain() == Enum::Known(ErrorDomain::Rpc)
+}
+
 /// The error of an operation of `class` on the guest called `guest`.
 pub(super) fn of(error: &Error, class: fn(String) -> HypervisorError, guest: &str, host: &Host) -> NfioError {
-    let message = error.message().trim();
+    let message = &one_line(error.message());
     match () {
         () if is_gone(error) => not_found(guest),
-        () if host.is_lost(error) => host.unreachable(message),
+        () if is_lost(error) => host.unreachable(message),
         () => class(format!("{guest}: {message}")).into(),
     }
 }

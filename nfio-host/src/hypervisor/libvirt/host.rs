@@ -12,11 +12,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 use virt::connect::Connect;
 use virt::domain::{Domain, DomainState, DomainStateReason, DomainStateReasonEnum};
-use virt::domain::{DomainShutoffReason, DomainStateEnum};
+use virt::domain::{DomainPausedReason, DomainShutoffReason, DomainStateEnum};
 use virt::enumutil::Enum;
-use virt::error::{Error, ErrorNumber};
+use virt::error::Error;
 
-use super::{accelerator, failure};
+use super::console::Consoles;
+use super::{accelerator, failure, run};
 use crate::error::{HypervisorError, NfioError, Result};
 use crate::hypervisor::container::log::{CAP, Log};
 use crate::hypervisor::{Guest, Status};
@@ -38,6 +39,7 @@ pub(super) struct Host {
     accelerator: OnceLock<&'static str>,
     /// Looks come one after the other, so that an old one never overwrites a newer one.
     looking: Mutex<()>,
+    consoles: Mutex<Consoles>,
 }
 
 #[derive(Default)]
@@ -69,6 +71,14 @@ pub(super) struct Seen {
     pub(super) run: Option<String>,
     /// When this run was first seen.
     pub(super) since: Instant,
+    /// Connection and number of the domain: while both stay, so does the run, and nobody has to be asked for it.
+    place: Option<(String, u32)>,
+}
+
+impl Seen {
+    fn at_rest(status: Status) -> Self {
+        Self { status, run: None, since: Instant::now(), place: None }
+    }
 }
 
 impl fmt::Debug for Host {
@@ -86,6 +96,7 @@ impl Host {
             state: Mutex::default(),
             accelerator: OnceLock::new(),
             looking: Mutex::default(),
+            consoles: Mutex::default(),
         });
         let weak = Arc::downgrade(&host);
         thread::Builder::new().name("nfio-libvirt".into()).spawn(move || watch(&weak))?;
@@ -133,12 +144,6 @@ impl Host {
     fn open(&self) -> Result<Arc<Connection>> {
         let connect = Connect::open(Some(&self.uri)).map_err(|e| self.unreachable(e.message()))?;
         Ok(Arc::new(Connection { connect, number: uuid::Uuid::new_v4().to_string() }))
-    }
-
-    /// Whether an error means that the connection is gone.
-    pub(super) fn is_lost(&self, error: &Error) -> bool {
-        let numbers = [ErrorNumber::Rpc, ErrorNumber::NoConnect, ErrorNumber::SystemError];
-        numbers.into_iter().any(|number| failure::is(error, number))
     }
 
     /// The domain of a guest.
@@ -193,6 +198,8 @@ impl Host {
             Some(seen) => state.seen.insert(guest.labels.id.clone(), seen),
             None => state.seen.remove(&guest.labels.id),
         };
+        drop(state);
+        self.follow_consoles();
         Ok(())
     }
 
@@ -206,15 +213,27 @@ impl Host {
             Ok(told) => told,
             Err(e) => return gone(e),
         };
+        let before = self.lock().seen.get(id).cloned();
+        if is_starting(&reason) {
+            // Nothing yet: it is being made, and a question of ours would wait for that.
+            return Ok(Some(before.unwrap_or(Seen::at_rest(Status::Created))));
+        }
         // The binding does not tell that a domain has vanished: the state is then none at all.
         let Some(status) = status(&state, &reason) else { return Ok(None) };
         let runs = matches!(status, Status::Running | Status::Paused | Status::Restarting);
-        // The numbers of domains begin anew with the machine: here its own boot tells one 7 from another, elsewhere the
-        // connection, so that after a break all are configured once more rather than one never.
-        let world = if self.local { boot_id() } else { connection.number.clone() };
-        let run = domain.id().filter(|_| runs).map(|number| format!("{world} {number}"));
-        let before = self.lock().seen.get(id).filter(|before| before.run == run).map(|before| before.since);
-        Ok(Some(Seen { status, run, since: before.unwrap_or_else(Instant::now) }))
+        let Some(number) = domain.id().filter(|_| runs) else { return Ok(Some(Seen::at_rest(status))) };
+        let place = Some((connection.number.clone(), number));
+        if let Some(same) = before.as_ref().filter(|before| before.place == place) {
+            return Ok(Some(Seen { status, ..same.clone() }));
+        }
+        let run = match run::of(&domain) {
+            Ok(run) => Some(run),
+            Err(e) if failure::is_wrong_state(&e) => return Ok(Some(Seen::at_rest(Status::Exited))),
+            Err(e) => return gone(e),
+        };
+        let since =
+            before.filter(|before| before.run == run).map_or_else(Instant::now, |before| before.since);
+        Ok(Some(Seen { status, run, since, place }))
     }
 
     /// Looks at all of ours.
@@ -246,6 +265,7 @@ impl Host {
                 state.connection = None;
                 state.looked = None;
                 state.lost = Some(e.to_string());
+                self.consoles().clear();
             }
         }
     }
@@ -261,6 +281,25 @@ impl Host {
                     tracing::warn!("the log {} cannot be kept below its cap: {e}", log.display());
                 }
                 _ => {}
+            }
+        }
+    }
+
+    fn consoles(&self) -> MutexGuard<'_, Consoles> {
+        self.consoles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Elsewhere nobody but we can write them.
+    fn follow_consoles(&self) {
+        if self.local {
+            return;
+        }
+        let state = self.lock();
+        let running = |id: &String| state.seen.get(id).is_some_and(|seen| seen.run.is_some());
+        let ours: Vec<_> = state.ours.iter().filter(|(id, _)| running(id)).collect();
+        for (id, log) in ours {
+            if let Err(e) = self.consoles().follow(&self.uri, id, log) {
+                tracing::warn!("the console of {id} cannot be listened to: {e}");
             }
         }
     }
@@ -286,16 +325,16 @@ fn watch(host: &Weak<Host>) {
         if !host.lock().ours.is_empty() {
             host.look_at_all();
             host.hold_logs();
+            host.follow_consoles();
         }
         drop(host);
         thread::sleep(TICK);
     }
 }
 
-/// This boot of this machine.
-fn boot_id() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
+fn is_starting(reason: &DomainStateReasonEnum) -> bool {
+    let starting = DomainStateReason::Paused(Enum::Known(DomainPausedReason::StartingUp));
+    *reason == Enum::Known(starting)
 }
 
 /// Docker's word for libvirt's state; None: there is no such domain.

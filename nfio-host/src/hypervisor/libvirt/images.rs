@@ -92,7 +92,7 @@ pub(super) fn find(images: &Path, spec: &GuestSpec) -> Result<Found> {
         match file.is_file() {
             true => Ok(Some(file)),
             false if name.is_none() => Ok(None),
-            false => Err(image_names::deploy(format!("there is no {key} {}", file.display()))),
+            false => Err(image_names::deploy(format!("there is no {key} {file:?}"))),
         }
     };
     let kernel = there("kernel", &vm.kernel, "vmlinuz")?;

@@ -19,13 +19,15 @@ pub(super) struct Kept {
     pub(super) sysctls: Sysctls,
     /// Seconds.
     pub(super) stop_timeout: u32,
+    /// Device nodes that its type needs in it.
+    pub(super) devices: Vec<String>,
 }
 
 impl Kept {
     /// What a guest is to be deployed with.
     pub(super) fn of(spec: &GuestSpec) -> Result<Self> {
         let stop_timeout = spec.boot.stop_timeout.unwrap_or(STOP_TIMEOUT);
-        Ok(Self { sysctls: Sysctls::of(spec)?, stop_timeout })
+        Ok(Self { sysctls: Sysctls::of(spec)?, stop_timeout, devices: spec.needs.devices.clone() })
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<()> {
@@ -38,7 +40,7 @@ impl Kept {
         match fs::read(path) {
             Ok(text) => Ok(serde_json::from_slice(&text).map_err(io::Error::other)?),
             Err(e) if e.kind() == ErrorKind::NotFound => {
-                Ok(Self { sysctls: Sysctls::default(), stop_timeout: STOP_TIMEOUT })
+                Ok(Self { sysctls: Sysctls::default(), stop_timeout: STOP_TIMEOUT, devices: Vec::new() })
             }
             Err(e) => Err(e.into()),
         }

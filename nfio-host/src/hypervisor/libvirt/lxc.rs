@@ -31,7 +31,7 @@ use crate::error::{HypervisorError, NfioError, Result};
 use crate::hypervisor::container::caps;
 use crate::hypervisor::container::check as container;
 use crate::hypervisor::container::process::{Held, Identity};
-use crate::hypervisor::container::sysctl::{Sysctls, in_netns};
+use crate::hypervisor::container::sysctl::Sysctls;
 use crate::hypervisor::oci::binary::Binary;
 use crate::hypervisor::oci::helper;
 use crate::hypervisor::oci::images::Images;
@@ -39,6 +39,7 @@ use crate::hypervisor::oci::inside::Inside;
 use crate::hypervisor::oci::remove::remove_tree;
 use crate::hypervisor::oci::spec::{arguments, env, home, hostname};
 use crate::hypervisor::{Execution, Guest, GuestSpec, Output, Prepared, PutFile, image_names};
+use crate::netlink::in_netns;
 
 /// What containers need beside libvirt.
 #[derive(Debug)]
@@ -79,6 +80,11 @@ impl Lxc {
                 host.uri
             );
             return Err(HypervisorError::Connection(message).into());
+        }
+        if let Some(device) = spec.needs.devices.first() {
+            return Err(NfioError::configuration(format!(
+                "the type needs the device {device}, and libvirt's containers get none of their host: use Oci or Docker"
+            )));
         }
         let boot = &spec.boot;
         let sysctls = Sysctls::of(spec)?;
@@ -286,14 +292,11 @@ impl Lxc {
     }
 
     /// The container's network namespace.
-    fn netns(&self, guest: &Guest, domain: &Domain) -> Result<File> {
-        let init = self.init(guest, domain)?;
-        let netns = File::open(format!("/proc/{}/ns/net", init.pid()))?;
-        if !init.alive() {
+    pub(super) fn netns(&self, guest: &Guest, domain: &Domain) -> Result<File> {
+        self.init(guest, domain)?.netns().map_err(|_| {
             let text = format!("{} has just ended: write start into action", guest.name);
-            return Err(HypervisorError::NotRunning(text).into());
-        }
-        Ok(netns)
+            HypervisorError::NotRunning(text).into()
+        })
     }
 
     /// Writes the network's kernel parameters, with forwarding on or withheld.
@@ -345,6 +348,22 @@ fn find_program(inside: &Inside, program: &str, environment: &[String]) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_that_a_type_needs_is_refused_by_its_name() {
+        let state = tempfile::tempdir().unwrap();
+        let config = LibvirtConfig {
+            state: state.path().into(),
+            settings: crate::config::Libvirt::default(),
+            hosts: Default::default(),
+        };
+        let (lxc, host) = (Lxc::new(&config), Host::new("lxc:///system".into(), true).unwrap());
+        let mut spec = GuestSpec::example();
+        lxc.check(&spec, &host).unwrap();
+        spec.needs.devices.push("/dev/net/tun".into());
+        let error = lxc.check(&spec, &host).unwrap_err();
+        assert!(error.code() == 720 && error.to_string().contains("/dev/net/tun"), "{error}");
+    }
 
     #[test]
     fn a_program_is_looked_for_in_the_image() {

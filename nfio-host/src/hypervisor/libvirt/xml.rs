@@ -1,7 +1,7 @@
 //! A domain's XML, written by an XML library: whatever a user's text holds, it stays text.
 
-use quick_xml::events::{BytesText, Event};
-use quick_xml::{Reader, Writer};
+use quick_xml::Writer;
+use quick_xml::events::BytesText;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +36,8 @@ pub(super) struct Domain<'a> {
     pub(super) kind: &'a str,
     pub(super) boot: &'a Boot,
     pub(super) links: &'a [Link],
+    /// Whether its serial console is written to the log by QEMU itself, which is on this machine; else it is a terminal.
+    pub(super) logs: bool,
 }
 
 impl Domain<'_> {
@@ -102,8 +104,11 @@ impl Domain<'_> {
             w.create_element("channel").with_attribute(("type", "unix")).write_inner_content(|w| {
                 empty(w, "target", &[("type", "virtio"), ("name", "org.qemu.guest_agent.0")])
             })?;
-            w.create_element("serial").with_attribute(("type", "file")).write_inner_content(|w| {
-                empty(w, "source", &[("path", &display(&self.spec.log)), ("append", "on")])?;
+            let kind = if self.logs { "file" } else { "pty" };
+            w.create_element("serial").with_attribute(("type", kind)).write_inner_content(|w| {
+                if self.logs {
+                    empty(w, "source", &[("path", &display(&self.spec.log)), ("append", "on")])?;
+                }
                 empty(w, "target", &[("port", "0")])
             })?;
             empty(w, "memballoon", &[("model", "virtio")])?;
@@ -190,62 +195,6 @@ pub(super) fn hardware_address(id: &str, number: usize) -> String {
     format!("52:54:00:{:02x}:{:02x}:{:02x}", value >> 16, (value >> 8) & 0xff, value & 0xff)
 }
 
-/// A domain's XML with its serial console written to `log`; None: it is already.
-pub(super) fn with_log(xml: &str, log: &Path) -> io::Result<Option<String>> {
-    let log = display(log);
-    let (mut reader, mut writer) = (Reader::from_str(xml), Writer::new(Vec::new()));
-    let (mut within, mut changed) = (false, false);
-    loop {
-        let event = reader.read_event().map_err(io::Error::other)?;
-        match &event {
-            // libvirt tells the console twice.
-            Event::Start(element) if is_console(element.name().as_ref()) => within = true,
-            Event::End(element) if is_console(element.name().as_ref()) => within = false,
-            Event::Empty(element) if within && element.name().as_ref() == b"source" => {
-                let path = element.try_get_attribute("path").map_err(io::Error::other)?;
-                let path = path.map(|path| path.unescape_value().map(|path| path.into_owned()));
-                if path.transpose().map_err(io::Error::other)?.as_deref() != Some(&log) {
-                    empty(&mut writer, "source", &[("path", &log), ("append", "on")])?;
-                    changed = true;
-                    continue;
-                }
-            }
-            Event::Eof if changed => {
-                return String::from_utf8(writer.into_inner()).map(Some).map_err(io::Error::other);
-            }
-            Event::Eof => return Ok(None),
-            _ => {}
-        }
-        writer.write_event(event)?;
-    }
-}
-
-fn is_console(name: &[u8]) -> bool {
-    name == b"serial" || name == b"console"
-}
-
-/// The host's ends of a running domain's interfaces, from its XML.
-pub(super) fn host_devices(xml: &str) -> io::Result<Vec<String>> {
-    let mut reader = Reader::from_str(xml);
-    let (mut devices, mut within) = (Vec::new(), false);
-    loop {
-        match reader.read_event().map_err(io::Error::other)? {
-            Event::Start(element) if element.name().as_ref() == b"interface" => within = true,
-            Event::End(element) if element.name().as_ref() == b"interface" => within = false,
-            Event::Empty(element) | Event::Start(element)
-                if within && element.name().as_ref() == b"target" =>
-            {
-                let device = element.try_get_attribute("dev").map_err(io::Error::other)?;
-                if let Some(device) = device {
-                    devices.push(device.unescape_value().map_err(io::Error::other)?.into_owned());
-                }
-            }
-            Event::Eof => return Ok(devices),
-            _ => {}
-        }
-    }
-}
-
 pub(super) fn display(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
@@ -266,6 +215,8 @@ pub(super) fn empty(writer: &mut Writer<Vec<u8>>, name: &str, attributes: &[(&st
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quick_xml::Reader;
+    use quick_xml::events::Event;
 
     #[test]
     fn whatever_a_text_holds_it_stays_text() {
@@ -273,7 +224,8 @@ mod tests {
         spec.labels.instance = "a\"<&'>b".into();
         let boot = Boot { kernel: Some("/k".into()), cmdline: Some("x=\"<&'>".into()), ..Boot::default() };
         let links = [Link::Network("n\"<&'>".into())];
-        let xml = Domain { spec: &spec, kind: "qemu", boot: &boot, links: &links }.to_xml().unwrap();
+        let xml =
+            Domain { spec: &spec, kind: "qemu", boot: &boot, links: &links, logs: true }.to_xml().unwrap();
         let mut reader = Reader::from_str(&xml);
         let (mut depth, mut elements) = (0, 0);
         loop {
@@ -286,25 +238,6 @@ mod tests {
         }
         assert!(depth == 0 && elements > 10, "{xml}");
         assert!(!xml.contains("a\"<") && !xml.contains("n\"<") && !xml.contains("x=\"<"), "{xml}");
-    }
-
-    #[test]
-    fn the_hosts_ends_of_interfaces_are_found() {
-        let xml = "<domain><devices><disk><target dev='vda'/></disk><interface type='network'><target dev='vnet0'/>\
-                   </interface></devices></domain>";
-        assert_eq!(host_devices(xml).unwrap(), ["vnet0"]);
-    }
-
-    #[test]
-    fn the_console_alone_is_written_elsewhere() {
-        let xml = |log| {
-            format!(
-                "<domain><disk><source path=\"/d\"/></disk><serial type=\"file\"><source path=\"{log}\" append=\"on\"/>\
-                 </serial><console><source path=\"{log}\" append=\"on\"/></console></domain>"
-            )
-        };
-        assert_eq!(with_log(&xml("/a"), Path::new("/a")).unwrap(), None);
-        assert_eq!(with_log(&xml("/a"), Path::new("/b&c")).unwrap(), Some(xml("/b&amp;c")));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::binary::Binary;
 use super::state::GuestDir;
 use super::{exec, join, monitor};
 use crate::error::{HypervisorError, NfioError, Result};
+use crate::fault::{self, Step};
 #[cfg(feature = "libvirt")]
 use crate::hypervisor::container::process::Identity;
 use crate::hypervisor::{Execution, Output, Prepared};
@@ -126,12 +127,9 @@ fn talk<T: for<'a> Deserialize<'a>>(
     log: &Path,
     input: &[&[u8]],
 ) -> Result<(T, Vec<u8>)> {
-    let complaints = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(log)
-        .map_err(|e| lost(&format!("{}: {e}", log.display())))?;
+    // A disk that is full or read-only costs its complaints, not the guest.
+    let complaints = OpenOptions::new().create(true).append(true).mode(0o600).open(log);
+    let complaints = complaints.map_or_else(|_| Stdio::null(), Stdio::from);
     let helper = helper.path().map_err(|e| lost(&e.to_string()))?;
     let mut child = Command::new(&helper)
         .arg0("nfio")
@@ -157,6 +155,7 @@ fn talk<T: for<'a> Deserialize<'a>>(
             }
         }
         drop(stdin);
+        fault::at(Step::OciAsked);
         child.stdout.take().map_or(Ok(0), |mut stdout| stdout.read_to_end(&mut answer)).map(drop)
     })();
     // Reaps it also where it could not be talked to; a monitor has by now left this process behind.

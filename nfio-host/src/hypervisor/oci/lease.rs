@@ -1,4 +1,4 @@
-//! Addresses of guests. A lease is a file named after the address, below the run directory that all nfio of
+//! Addresses of guests and of the links of chains. A lease is a file named after the address, below the run directory that all nfio of
 //! this machine share, holding the path of the guest's directory: several roots never clash, and a lease whose
 //! guest is gone is free again. Whoever changes leases or the bridge holds [`lock`].
 
@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 
 /// An IPv4 network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Subnet {
+pub(crate) struct Subnet {
     base: u32,
-    pub(super) prefix: u8,
+    pub(crate) prefix: u8,
 }
 
 impl Subnet {
-    pub(super) fn parse(text: &str) -> io::Result<Self> {
+    pub(crate) fn parse(text: &str) -> io::Result<Self> {
         let wrong = || {
             io::Error::other(format!(
                 "{text:?} is no subnet for guests: write an IPv4 network with its prefix length, 8 to 29, such as 10.203.0.0/16"
@@ -34,7 +34,7 @@ impl Subnet {
     }
 
     /// The bridge's own address: the first.
-    pub(super) fn gateway(&self) -> Ipv4Addr {
+    pub(crate) fn gateway(&self) -> Ipv4Addr {
         Ipv4Addr::from(self.base + 1)
     }
 
@@ -44,16 +44,27 @@ impl Subnet {
         (self.base + 2..last).map(Ipv4Addr::from)
     }
 
+    /// The lower addresses of all pairs of neighbours (networks of prefix length 31), without the first.
+    fn pairs(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let last = self.base | (u32::MAX >> self.prefix);
+        (self.base + 2..last).step_by(2).map(Ipv4Addr::from)
+    }
+
+    /// Whether an address is one of the network's.
+    pub(crate) fn contains(&self, address: Ipv4Addr) -> bool {
+        u32::from(address) & (u32::MAX << (32 - self.prefix)) == self.base
+    }
+
+    /// Whether an address is one for guests.
     fn holds(&self, address: Ipv4Addr) -> bool {
+        let contained = self.contains(address);
         let address = u32::from(address);
-        address & (u32::MAX << (32 - self.prefix)) == self.base
-            && address > self.base + 1
-            && address != self.base | (u32::MAX >> self.prefix)
+        contained && address > self.base + 1 && address != self.base | (u32::MAX >> self.prefix)
     }
 }
 
 /// One at a time over all nfio of this machine, until dropped.
-pub(super) fn lock(run: &Path) -> io::Result<Flock<File>> {
+pub(crate) fn lock(run: &Path) -> io::Result<Flock<File>> {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(run)?;
     let file =
         OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(run.join("lock"))?;
@@ -61,7 +72,7 @@ pub(super) fn lock(run: &Path) -> io::Result<Flock<File>> {
 }
 
 /// Takes an address for the guest in `dir`: the one that it holds or had before, while that is free.
-pub(super) fn acquire(
+pub(crate) fn acquire(
     run: &Path,
     subnet: Subnet,
     dir: &Path,
@@ -71,28 +82,67 @@ pub(super) fn acquire(
     let leases = run.join("leases");
     fs::create_dir_all(&leases)?;
     let before = before.filter(|address| subnet.holds(*address));
-    for address in before.into_iter().chain(subnet.guests()) {
+    first_free(&leases, before.into_iter().chain(subnet.guests()), |holder| holder == dir, dir)?.ok_or_else(|| {
+        io::Error::other(format!(
+            "every address of the guests' subnet (gateway {}/{}) is taken: destroy guests, or configure a larger subnet",
+            subnet.gateway(),
+            subnet.prefix
+        ))
+    })
+}
+
+/// Takes pairs of neighbouring addresses, as many as `count`, for the chain whose directory is `dir`: the two ends of a
+/// link each. Answers the lower one of each pair.
+pub(crate) fn acquire_pairs(
+    run: &Path,
+    subnet: Subnet,
+    dir: &Path,
+    count: usize,
+) -> io::Result<Vec<Ipv4Addr>> {
+    let _lock = lock(run)?;
+    let leases = run.join("leases");
+    fs::create_dir_all(&leases)?;
+    let mut candidates = subnet.pairs();
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        // A pair that it holds already is another link's.
+        match first_free(&leases, &mut candidates, |_| false, dir)? {
+            Some(address) => taken.push(address),
+            None => {
+                return Err(io::Error::other(
+                    "every address of the chains' subnet is taken: destroy chains, or configure a larger subnet in [chains]",
+                ));
+            }
+        }
+    }
+    Ok(taken)
+}
+
+/// Takes the first candidate that nobody holds, or whose holder is `mine` already, or gone.
+fn first_free(
+    leases: &Path,
+    candidates: impl IntoIterator<Item = Ipv4Addr>,
+    mine: impl Fn(&Path) -> bool,
+    dir: &Path,
+) -> io::Result<Option<Ipv4Addr>> {
+    for address in candidates {
         let file = leases.join(address.to_string());
         if take(&file, dir)? {
-            return Ok(address);
+            return Ok(Some(address));
         }
         let holder = PathBuf::from(std::ffi::OsStr::from_bytes(&fs::read(&file)?));
-        if holder == dir {
-            return Ok(address);
+        if mine(&holder) {
+            return Ok(Some(address));
         }
         // A guest's directory goes last when it is destroyed, and with it the claim.
         if !holder.is_dir() {
             fs::remove_file(&file)?;
             if take(&file, dir)? {
-                return Ok(address);
+                return Ok(Some(address));
             }
         }
     }
-    Err(io::Error::other(format!(
-        "every address of the guests' subnet (gateway {}/{}) is taken: destroy guests, or configure a larger subnet",
-        subnet.gateway(),
-        subnet.prefix
-    )))
+    Ok(None)
 }
 
 fn take(file: &Path, dir: &Path) -> io::Result<bool> {
@@ -107,7 +157,7 @@ fn take(file: &Path, dir: &Path) -> io::Result<bool> {
 }
 
 /// Gives back whatever the guest in `dir` holds.
-pub(super) fn release(run: &Path, dir: &Path) -> io::Result<()> {
+pub(crate) fn release(run: &Path, dir: &Path) -> io::Result<()> {
     let leases = run.join("leases");
     if !leases.is_dir() {
         return Ok(());
@@ -134,6 +184,25 @@ mod tests {
         for text in ["10.203.0.0", "10.203.0.0/30", "10.203.0.0/7", "fd00::/64", "x/16"] {
             assert!(Subnet::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn chains_take_pairs_that_nobody_else_has_and_give_them_back() {
+        let run = tempfile::tempdir().unwrap();
+        let chains = tempfile::tempdir().unwrap();
+        let subnet = Subnet::parse("10.1.2.0/29").unwrap();
+        let take = |name: &str, count| {
+            let dir = chains.path().join(name);
+            fs::create_dir_all(&dir).unwrap();
+            acquire_pairs(run.path(), subnet, &dir, count)
+        };
+        let address = |n| Ipv4Addr::new(10, 1, 2, n);
+        assert_eq!(take("a", 2).unwrap(), [address(2), address(4)]);
+        assert!(take("b", 2).unwrap_err().to_string().contains("larger subnet in [chains]"));
+        release(run.path(), &chains.path().join("b")).unwrap();
+        assert_eq!(take("c", 1).unwrap(), [address(6)]);
+        release(run.path(), &chains.path().join("a")).unwrap();
+        assert_eq!(take("b", 2).unwrap(), [address(2), address(4)]);
     }
 
     #[test]

@@ -208,6 +208,10 @@ impl Guest {
             Ok(WaitStatus::Signaled(_, signal, _)) => Exited::now(None, Some(signal as i32), &address),
             _ => Exited::now(None, None, &address),
         };
+        // The namespace ends rules first and interfaces later: nothing is forwarded in between.
+        if let Err(e) = self.netns.try_clone().and_then(Sysctls::withhold) {
+            complain(&format!("{}: forwarding cannot be switched off: {e}", self.deployed.spec.name));
+        }
         let cleared = residue::clear(dir, Some(&exited));
         if let Err(e) = cleared {
             complain(&format!("{}: clearing up failed: {e}", self.deployed.spec.name));

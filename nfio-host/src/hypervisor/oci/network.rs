@@ -2,12 +2,10 @@
 //! end is the guest's eth0. All by rtnetlink; nothing of the host beside the bridge is touched.
 
 use futures_util::TryStreamExt;
-use nix::net::if_::if_nametoindex;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use std::fs::{self, File};
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
@@ -15,7 +13,7 @@ use std::path::Path;
 
 use super::lease::{Subnet, lock};
 use super::state::NetworkSettings;
-use crate::hypervisor::container::sysctl::in_netns;
+use crate::netlink::{in_netns, index, links, netlink, said};
 
 /// What the bridge's alias says when it is ours to remove.
 const OURS: &str = "made by nfio";
@@ -86,8 +84,7 @@ pub(super) fn unwire(settings: &NetworkSettings, short: &str) -> io::Result<()> 
             }
         }
         let Ok(bridge) = index(&settings.bridge) else { return Ok(()) };
-        let links: Vec<LinkMessage> =
-            handle.link().get().execute().try_collect().await.map_err(io::Error::other)?;
+        let links = links(&handle).await?;
         let ours = links.iter().filter(|link| link.header.index == bridge).any(is_ours);
         let used = links.iter().any(|link| link.attributes.contains(&LinkAttribute::Controller(bridge)));
         if ours && !used {
@@ -134,8 +131,7 @@ async fn bridge(handle: &Handle, name: &str, subnet: Subnet) -> io::Result<u32> 
 
 /// Whether a bridge is one of ours that never got its address: its hardware address is ours, and nothing uses it yet.
 async fn is_half_made(handle: &Handle, bridge: u32, subnet: Subnet) -> io::Result<bool> {
-    let links: Vec<LinkMessage> =
-        handle.link().get().execute().try_collect().await.map_err(io::Error::other)?;
+    let links = links(handle).await?;
     let hardware = LinkAttribute::Address(mac(subnet.gateway()));
     let ours = links.iter().any(|link| link.header.index == bridge && link.attributes.contains(&hardware));
     let used = links.iter().any(|link| link.attributes.contains(&LinkAttribute::Controller(bridge)));
@@ -170,25 +166,6 @@ fn deaf(name: &str) -> io::Result<()> {
 /// The hardware address that goes with an address: a guest that comes back is found by its neighbours at once.
 fn mac(address: Ipv4Addr) -> Vec<u8> {
     [&[0x02, 0x42], &address.octets()[..]].concat()
-}
-
-fn index(name: &str) -> io::Result<u32> {
-    Ok(if_nametoindex(name)?)
-}
-
-fn said(doing: &str, name: &str, result: Result<(), rtnetlink::Error>) -> io::Result<()> {
-    result.map_err(|e| io::Error::other(format!("{doing} the interface {name}: {e}")))
-}
-
-/// Runs `work` with a netlink socket of the calling thread's network namespace.
-fn netlink<T>(work: impl AsyncFnOnce(Handle) -> io::Result<T>) -> io::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    let run: std::pin::Pin<Box<dyn Future<Output = io::Result<T>>>> = Box::pin(async {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
-        work(handle).await
-    });
-    runtime.block_on(run)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::lease;
 use super::network;
 use super::remove::remove_tree;
 use super::state::{Exited, GuestDir, Running};
+use crate::fault::{self, Step};
 
 /// How long a killed guest may take to be gone and recorded.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,7 +31,9 @@ pub(super) fn clear(dir: &GuestDir, exited: Option<&Exited>) -> io::Result<()> {
 fn take_away(dir: &GuestDir) -> io::Result<()> {
     if let Some(deployed) = dir.deployed()? {
         let cgroup = Cgroup::of(&deployed.short)?.remove();
+        fault::at(Step::OciCgroups);
         network::unwire(&deployed.network, &deployed.short)?;
+        fault::at(Step::OciUnwired);
         cgroup?;
     }
     for entry in fs::read_dir(dir.path())? {
@@ -82,6 +85,7 @@ fn end_it(dir: &GuestDir, running: &Running) -> io::Result<()> {
             return Err(io::Error::other(format!("pid {} does not die within {seconds} s", init.pid())));
         }
     }
+    fault::at(Step::OciKilled);
     if let Some(monitor) = running.monitor.hold()? {
         // It has the rest to do; whoever takes its lock sees whether it has.
         monitor.ended_within(PATIENCE);
@@ -99,15 +103,18 @@ pub(super) fn remove(dir: &GuestDir) -> io::Result<()> {
         }
         match dir.lock(GLANCE) {
             Ok(lock) => break lock,
-            Err(e) if Instant::now() >= end => return Err(e),
+            // What the system refuses it refuses again.
+            Err(e) if e.raw_os_error().is_some() || Instant::now() >= end => return Err(e),
             Err(_) => {}
         }
     };
     // Also what a start left that was cut off before it could record anything.
     clear(dir, None)?;
+    fault::at(Step::OciCleared);
     if let Some(deployed) = dir.deployed()? {
         Cgroup::of(&deployed.short)?.remove_monitor();
         lease::release(&deployed.network.run, dir.path())?;
+        fault::at(Step::OciReleased);
     }
     // Aside first, whole: half of it is no guest.
     let name = dir.path().file_name().unwrap_or_default().to_string_lossy();
@@ -115,5 +122,6 @@ pub(super) fn remove(dir: &GuestDir) -> io::Result<()> {
     // What an earlier removal did not get through with.
     remove_tree(&aside)?;
     fs::rename(dir.path(), &aside)?;
+    fault::at(Step::OciAside);
     remove_tree(&aside)
 }

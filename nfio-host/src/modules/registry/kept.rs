@@ -19,6 +19,7 @@ impl Kept {
     pub(super) fn new(private: &Path) -> Result<Self> {
         let kept = private.join("types");
         fs::create_dir_all(&kept)?;
+        beneath::clear_half_written(&kept)?;
         Ok(Self(kept))
     }
 

@@ -142,3 +142,29 @@ fn a_guest_that_ends_again_and_again_waits_longer_each_time_until_it_ran_well() 
     seen.note(Status::Running, now + RAN_WELL);
     assert_eq!(seen.restarts, 0);
 }
+
+#[test]
+fn a_record_whose_guest_was_never_made_goes_when_no_engine_can_be_making_it_any_more() {
+    let bed = Bed::new().be("exited");
+    let instance = bed.instance();
+    let mut record = instance.record().unwrap();
+    record.guest.id = String::new();
+    instance.set_record(record.clone()).unwrap();
+    bed.shared.world().guests.clear();
+    let bed = bed.mount_again(false);
+    let instance = bed.instance();
+    assert_eq!(bed.status(), "undeployed");
+    let (mut seen, begin) = (Seen { unmet: true, ..Seen::default() }, Instant::now());
+    let mut after = |wait| {
+        seen.note(Status::Undeployed, begin + wait);
+        seen.judge(&record, Status::Undeployed, false, begin + wait)
+    };
+    assert_eq!((after(Duration::ZERO), after(STILL_MAKING / 2)), (None, None));
+    assert_eq!(after(STILL_MAKING), Some(Task::Clear));
+    bed.vnfs.see_to(&instance, Task::Clear).unwrap_err();
+    assert!(instance.record().is_none());
+    assert!(
+        bed.last_error().contains("operation: activate") && bed.last_error().contains("write activate again")
+    );
+    bed.vnfs.see_to(&instance, Task::Clear).unwrap();
+}

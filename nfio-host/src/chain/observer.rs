@@ -1,0 +1,103 @@
+//! What happens to chains without a verb. A guest that comes back gets its links before it is configured and so before it
+//! forwards; whatever else takes links away (an end that was made anew, somebody's `ip link del`) is seen twice a second
+//! and mended. Whoever polls `status` hears of every change.
+
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use super::plan::Place;
+use super::record::Record;
+use super::wiring::Seen;
+use super::{Chain, Chains, lock};
+use crate::error::{NfioError, Result, one_line};
+use crate::tree::Instance;
+
+/// From one look at all chains to the next.
+const TICK: Duration = Duration::from_millis(500);
+
+impl Chains {
+    /// Begins to look after active chains, until the last reference to `self` goes.
+    ///
+    /// # Errors
+    /// EAGAIN where no thread can be made.
+    pub fn observe(self: &Arc<Self>) -> Result<()> {
+        let chains: Weak<Self> = Arc::downgrade(self);
+        thread::Builder::new().name("nfio-chains".into()).spawn(move || {
+            while let Some(chains) = chains.upgrade() {
+                for (chain, _) in chains.all_active() {
+                    chains.look_after(&chain);
+                }
+                drop(chains);
+                thread::sleep(TICK);
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Gives a guest that has just been started, and does not forward yet, its links. Where that fails the guest still
+    /// starts: its chain tells, and it is tried again.
+    pub(super) fn relink(&self, at: Instance<'_>) {
+        for (chain, record) in self.all_active() {
+            if record.graph.members().any(|(_, member)| member.at() == at) {
+                self.look_after(&chain);
+            }
+        }
+    }
+
+    /// Looks at one chain, and mends what can be mended.
+    fn look_after(&self, chain: &Chain) {
+        {
+            let _wiring = lock(&chain.wiring);
+            let Some(record) = chain.record().filter(|record| record.complete) else { return };
+            let gaps = match self.mended(chain, &record) {
+                Ok(gaps) => gaps,
+                Err(e) => vec![one_line(&e.to_string())],
+            };
+            let mut now = chain.now();
+            if now.gaps != gaps && !gaps.is_empty() {
+                tracing::warn!("{chain} is degraded: {}", gaps.join(", "));
+            }
+            now.gaps = gaps;
+        }
+        let status = self.status(chain);
+        self.notice(chain, &status);
+    }
+
+    /// Makes what is missing and can be made, and tells what cannot.
+    fn mended(&self, chain: &Chain, record: &Record) -> Result<Vec<String>> {
+        let wiring = self.wiring(record)?;
+        let seen = wiring.look()?;
+        chain.now().meters.note(wiring.hops(), &seen);
+        let mut gaps = Vec::new();
+        for (place, file, end) in
+            [(Place::Ingress, "ingress", &record.ingress), (Place::Egress, "egress", &record.egress)]
+        {
+            if self.netns(record, place)?.is_none() {
+                gaps.push(format!("{file} ({end} is not there)"));
+            }
+        }
+        let broken = |seen: &Seen| seen.possible != seen.linked;
+        let linked: Vec<bool> = seen.iter().map(|seen| seen.linked).collect();
+        // Another set of links than the routes were made for, or one that can be mended.
+        if chain.now().linked.as_ref() != Some(&linked) || seen.iter().any(broken) {
+            wiring.wire()?;
+            let linked = wiring.look()?.iter().map(|seen| seen.linked).collect();
+            let mut now = chain.now();
+            // Those that are held no more have no links any more.
+            (now.linked, now.held) = (Some(linked), wiring.held());
+            drop(now);
+            tracing::info!("{chain}: its links are as its guests are");
+        }
+        Ok(gaps)
+    }
+
+    /// What each hop is now, for counters.
+    pub(super) fn measure(&self, chain: &Chain) -> Result<()> {
+        let record = chain.active()?;
+        let wiring = self.wiring(&record)?;
+        let seen = wiring.look().map_err(|e| NfioError::posix(libc::EIO, e.to_string()))?;
+        chain.now().meters.note(wiring.hops(), &seen);
+        Ok(())
+    }
+}

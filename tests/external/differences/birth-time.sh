@@ -1,0 +1,1 @@
+: > f; stat -c %w f | cut -c 1-2

@@ -1,0 +1,1 @@
+touch f; chattr +i f; rm -f f; ls; chattr -i f
