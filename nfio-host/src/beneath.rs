@@ -86,6 +86,15 @@ pub fn read_own(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
 /// one, and after the return it is on the disk. For nfio's own records, where no tenant has a say; on the way a
 /// file with a leading dot stands beside it, which whoever lists the directory passes over.
 pub fn write_atomic(path: &Path, data: &[u8]) -> Result<()> {
+    replace(path, data, true)
+}
+
+/// As [`write_atomic`], but a crash of the machine may leave the old file, or an empty one.
+pub fn write_whole(path: &Path, data: &[u8]) -> Result<()> {
+    replace(path, data, false)
+}
+
+fn replace(path: &Path, data: &[u8], synced: bool) -> Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(not_a(path, "file"));
@@ -96,10 +105,12 @@ pub fn write_atomic(path: &Path, data: &[u8]) -> Result<()> {
     let replace = || {
         let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
         file.write_all(data)?;
-        file.sync_all()?;
+        if synced {
+            file.sync_all()?;
+        }
         fault::at(Step::FileAside);
         std::fs::rename(&aside, path)?;
-        File::open(parent)?.sync_all()
+        if synced { File::open(parent)?.sync_all() } else { Ok(()) }
     };
     replace().map_err(|e| {
         // Best effort: the first error is the one that matters.

@@ -11,18 +11,21 @@ mod directories;
 mod files;
 mod handles;
 mod inodes;
+mod kept;
 mod lanes;
+mod listings;
 mod modules_dir;
 mod names;
 mod nfio;
 pub mod operations;
 mod ordinary;
+mod passthrough;
 mod polls;
 mod rules;
 mod special;
 mod xattr;
 
-pub use adapter::{MountConfig, Mounted, Unmounter, mount};
+pub use adapter::{MountConfig, Mounted, Unmounter, mount, try_passthrough};
 pub use nfio::Nfio;
 
 use nix::errno::Errno;

@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use crate::config::{Deadlines, Policy};
 use crate::error::{HypervisorError, NfioError, Result, VnfConfigurationError};
-use crate::fs::operations::{Caller, OnChange};
+use crate::fs::operations::{Caller, DiskChange, OnChange, OnDiskChange};
 use crate::hypervisor::{Counters, Guest, Hypervisor, Status};
 use crate::modules::{Loader, Registry, Watch};
 use crate::root::Root;
@@ -55,6 +55,10 @@ pub struct VnfsOperations {
     hosts: Hosts,
     /// Tells the file system that a status may have changed.
     changed: OnceLock<OnChange>,
+    /// Tells the file system that something changed in ROOT without it.
+    changed_on_disk: OnceLock<OnDiskChange>,
+    /// The types that had a module when the file system was told last.
+    served: Mutex<Vec<String>>,
     /// Gives a started guest its links back.
     relink: OnceLock<members::Relink>,
     /// Ends with the mount.
@@ -84,6 +88,8 @@ impl VnfsOperations {
             instances: Mutex::new(HashMap::new()),
             hosts: Hosts::default(),
             changed: OnceLock::new(),
+            changed_on_disk: OnceLock::new(),
+            served: Mutex::default(),
             relink: OnceLock::new(),
             watch: OnceLock::new(),
         });
@@ -162,6 +168,13 @@ impl VnfsOperations {
     fn tell_changed(&self, instance: &Instance) {
         if let Some(changed) = self.changed.get() {
             changed(instance.at());
+        }
+    }
+
+    /// Tells the file system of a change in ROOT.
+    fn tell_disk_change(&self, change: DiskChange<'_>) {
+        if let Some(changed) = self.changed_on_disk.get() {
+            changed(change);
         }
     }
 

@@ -5,6 +5,8 @@
 mod bed;
 #[path = "fs_mount/fake.rs"]
 mod fake;
+#[path = "fs_mount/passthrough.rs"]
+mod passthrough;
 #[path = "fs_mount/posix.rs"]
 mod posix;
 #[path = "fs_mount/posix_metadata.rs"]

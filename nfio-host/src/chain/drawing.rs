@@ -64,7 +64,7 @@ impl Reader<'_> {
     fn names(&self, directory: &str) -> Result<Vec<String>> {
         let path = if directory.is_empty() { "." } else { directory };
         let mut texts = Vec::new();
-        for name in names(self.directory.as_fd(), Path::new(path))? {
+        for (name, _) in names(self.directory.as_fd(), Path::new(path))? {
             texts.push(name.into_string().map_err(|name| {
                 NfioError::configuration(format!("{name:?} in {path} is not UTF-8 text: rename it"))
             })?);

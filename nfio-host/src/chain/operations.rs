@@ -9,7 +9,7 @@ use super::drawing::START;
 use super::files::is_quick;
 use super::verbs::Verb;
 use crate::error::{NfioError, Result};
-use crate::fs::operations::{Access, Caller, Lane, OnChange, Operations, TypeState, Written};
+use crate::fs::operations::{Access, Caller, Lane, OnChange, OnDiskChange, Operations, TypeState, Written};
 use crate::tree::{CHAIN, Instance};
 use crate::vnf::{VnfsOperations, last_error, verb};
 
@@ -126,6 +126,15 @@ impl Operations for Tree {
         // Set once, before anything can change.
         let _ = self.chains.changed.set(Arc::clone(&changed));
         self.vnfs.on_change(Box::new(move |at| changed(at)));
+    }
+
+    fn on_disk_change(&self, changed: OnDiskChange) {
+        // Once mounted, what is in `chns/` changes through the kernel alone: chains write into no file of theirs.
+        self.vnfs.on_disk_change(changed);
+    }
+
+    fn modules_changed(&self) -> SystemTime {
+        self.vnfs.modules_changed()
     }
 
     fn modules(&self) -> Vec<String> {

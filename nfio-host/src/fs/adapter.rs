@@ -4,6 +4,8 @@
 mod answers;
 mod convert;
 mod filesystem;
+mod notices;
+mod probe;
 
 use fuser::{Config, MountOption, Session, SessionACL};
 use nix::errno::Errno;
@@ -13,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+pub use probe::try_passthrough;
 
 use super::Nfio;
 use crate::error::{NfioError, Result};
@@ -76,8 +80,11 @@ pub fn mount(nfio: Nfio, config: MountConfig) -> Result<Mounted> {
     };
     let mountpoint = config.mountpoint.canonicalize().map_err(|e| at("find", e))?;
     let fuse = fuse_config(&config)?;
-    let adapter = filesystem::Adapter::new(nfio);
+    let nfio = Arc::new(nfio);
+    let adapter = filesystem::Adapter::new(Arc::clone(&nfio));
     let session = Session::new(adapter, &mountpoint, &fuse).map_err(|e| at("mount", e))?;
+    nfio.kept.set_kernel(Box::new(notices::Notices(session.notifier())));
+    drop(nfio);
     let state = Arc::new(State { mountpoint, end: Mutex::new(None), ended: Condvar::new() });
     let serving = Arc::clone(&state);
     let body = move || {

@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 
 /// The size of a special file that tells none (the manual's constant): above 0, so that every reader reads.
 pub(crate) const SPECIAL_SIZE: u64 = 1000;
-/// For how long the kernel may keep what changes only through it: names and attributes of ordinary files, of special
-/// files all but a length that somebody tells.
-const TTL: Duration = Duration::from_secs(1);
+/// For how long the kernel may keep what changes only through it, or of whose change it is told (`kept`): names and
+/// attributes of types, instances and ordinary files, of special files all but a length that somebody tells. Whoever
+/// changes ROOT behind the mount is seen so much later.
+const TTL: Duration = Duration::from_secs(60);
 
 /// Attributes of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +83,13 @@ impl Attributes {
             mtime: at,
             ctime: at,
         }
+    }
+
+    /// As something that has changed no earlier than at this time.
+    pub(crate) fn not_before(mut self, time: SystemTime) -> Self {
+        self.mtime = self.mtime.max(time);
+        self.ctime = self.ctime.max(time);
+        self
     }
 
     /// Asked anew each time, name and all.

@@ -1,111 +1,129 @@
-//! Listings. A directory is read whole when it is opened and again when it is rewound, so that an offset is a place
-//! in a list that stays, whatever is made or removed meanwhile.
+//! What directories show. The kernel keeps their listings: opendir is declined, and a directory is read again when its
+//! modification time or what the kernel itself has done to it says so.
 
 use middlebox_sdk::layout::is_instance_name;
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, SFlag};
+use nix::fcntl::OFlag;
+use nix::sys::stat::SFlag;
+use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
 
 use super::attributes::{Attributes, Entry};
-use super::handles::{Listed, Listing, Open};
 use super::inodes::ROOT_NODE;
+use super::listings::Listed;
 use super::modules_dir::is_virtual;
 use super::operations::TypeState;
-use super::{Answer, Nfio};
+use super::{Answer, Nfio, ordinary};
 use crate::tree::{self, CHNS, MODULES, NF_TYPES, Node};
 
 impl Nfio {
-    /// opendir.
-    pub(super) fn opendir(&self, node: u64) -> Answer<u64> {
-        let _paths = self.paths_stay();
-        let fd = match self.path(node) {
-            // Whoever stands in a directory that was taken away finds nothing in it.
-            Err(Errno::ENOENT) => None,
-            Ok(path) if is_virtual(&path) => None,
-            path => Some(self.root.open(&path?, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?),
-        };
-        let listing = Listing { fd, names: Mutex::new(Arc::from([])) };
-        Ok(self.handles.insert(node, Open::Directory(listing)))
-    }
-
     /// readdir: gives names from `offset` on to `add` (place of the next, name) until that says no.
     pub(super) fn readdir(
         &self,
-        handle: u64,
+        node: u64,
         offset: u64,
         add: &mut dyn FnMut(u64, &Listed) -> bool,
     ) -> Answer<()> {
         let _paths = self.paths_stay();
-        let (names, _) = self.listing(handle, offset)?;
-        for (next, listed) in (1..).zip(names.iter()).skip(place(offset)) {
-            if !add(next, listed) {
-                break;
-            }
-        }
-        Ok(())
+        let Some(path) = self.path_to_list(node)? else { return Ok(()) };
+        self.listings.read(node, offset, || self.read_names(node, &path).map(|(names, _)| names), add)
     }
 
     /// readdirplus: names with their attributes, each counted as a lookup. A name that went meanwhile is left out.
     pub(super) fn readdirplus(
         &self,
-        handle: u64,
+        node: u64,
         offset: u64,
         add: &mut dyn FnMut(u64, &OsStr, &Entry) -> bool,
     ) -> Answer<()> {
         let _paths = self.paths_stay();
-        let (names, node) = self.listing(handle, offset)?;
-        let path = self.path(node)?;
-        for (next, listed) in (1..).zip(names.iter()).skip(place(offset)) {
-            let dots = matches!(listed.name.as_bytes(), b"." | b"..");
-            let entry = if dots {
-                // The kernel takes neither node nor attributes of these two.
-                Attributes::of_nothing(listed.node, SFlag::S_IFDIR, 0, self.started).fleeting()
-            } else {
-                match self.lookup_path(node, &listed.name, &path.join(&listed.name)) {
-                    Ok(entry) => entry,
-                    Err(_) => continue,
+        let Some(path) = self.path_to_list(node)? else { return Ok(()) };
+        let directory = OnceCell::new();
+        self.listings.read(
+            node,
+            offset,
+            || {
+                let (names, opened) = self.read_names(node, &path)?;
+                if let Some(opened) = opened {
+                    let _ = directory.set(opened);
                 }
-            };
-            if !add(next, &listed.name, &entry) {
-                if !dots {
+                Ok(names)
+            },
+            |next, listed| {
+                let dots = matches!(listed.name.as_bytes(), b"." | b"..");
+                let entry = if dots {
+                    // The kernel takes neither node nor attributes of these two.
+                    Attributes::of_nothing(listed.node, SFlag::S_IFDIR, 0, self.started).fleeting()
+                } else {
+                    match self.lookup_listed(node, &path, &directory, &listed.name) {
+                        Ok(entry) => entry,
+                        Err(_) => return true,
+                    }
+                };
+                let added = add(next, &listed.name, &entry);
+                if !added && !dots {
                     self.inodes.forget(entry.attributes.node, 1);
                 }
-                break;
-            }
-        }
-        Ok(())
+                added
+            },
+        )
     }
 
-    /// The list behind a handle, read again at its beginning, and the node that it lists.
-    fn listing(&self, handle: u64, offset: u64) -> Answer<(Arc<[Listed]>, u64)> {
-        let handle = self.handles.get(handle)?;
-        let Open::Directory(listing) = &handle.open else { return Err(Errno::ENOTDIR) };
-        let mut names = listing.names.lock().unwrap_or_else(PoisonError::into_inner);
-        if offset == 0 {
-            *names = self.read_names(handle.node, listing.fd.as_ref())?.into();
+    /// The path of a directory; None: it was taken away, and whoever stands in it finds nothing there.
+    fn path_to_list(&self, node: u64) -> Answer<Option<PathBuf>> {
+        match self.path(node) {
+            Err(Errno::ENOENT) => Ok(None),
+            path => path.map(Some),
         }
-        Ok((Arc::clone(&names), handle.node))
     }
 
-    fn read_names(&self, node: u64, fd: Option<&OwnedFd>) -> Answer<Vec<Listed>> {
-        let path = self.path(node)?;
+    /// Looks a name up that a listing has just shown: by the directory, which is opened once for all of them.
+    fn lookup_listed(
+        &self,
+        node: u64,
+        above: &Path,
+        directory: &OnceCell<Dir>,
+        name: &OsStr,
+    ) -> Answer<Entry> {
+        let path = above.join(name);
+        match tree::node(&path) {
+            Node::Instance(_) | Node::Within(..) => {}
+            _ => return self.lookup_path(node, name, &path),
+        }
+        if directory.get().is_none() {
+            let _ = directory.set(self.open_directory(above)?);
+        }
+        let opened = directory.get().ok_or(Errno::EBADF)?;
+        let stat = ordinary::stat_in(opened, name)?;
+        Ok(self.entry(node, name, &path, &stat))
+    }
+
+    fn open_directory(&self, path: &Path) -> Answer<Dir> {
+        Dir::from_fd(self.root.open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?)
+    }
+
+    /// The names in a directory, `.` and `..` first, and the directory where one of ROOT backs it.
+    fn read_names(&self, node: u64, path: &Path) -> Answer<(Vec<Listed>, Option<Dir>)> {
         let dot = |name: &str, node| Listed { name: name.into(), node, kind: SFlag::S_IFDIR.bits() };
         let mut names = vec![dot(".", node), dot("..", self.inodes.parent(node))];
-        match fd {
-            Some(fd) => names.extend(self.names_in(&path, fd)?),
-            None => names.extend(self.virtual_names(&path)),
+        if is_virtual(path) {
+            names.extend(self.virtual_names(path));
+            return Ok((names, None));
         }
-        Ok(names)
+        let mut directory = self.open_directory(path)?;
+        names.extend(self.names_of(path, &mut directory)?);
+        Ok((names, Some(directory)))
     }
 
     /// The names that a directory of ROOT shows in MOUNT.
-    pub(super) fn names_in(&self, path: &Path, fd: &OwnedFd) -> Answer<Vec<Listed>> {
+    pub(super) fn names_in(&self, path: &Path) -> Answer<Vec<Listed>> {
+        self.names_of(path, &mut self.open_directory(path)?)
+    }
+
+    fn names_of(&self, path: &Path, directory: &mut Dir) -> Answer<Vec<Listed>> {
         let place = tree::node(path);
         if place == Node::NfTypes {
             // Makes the directory of a type that was loaded since.
@@ -113,7 +131,7 @@ impl Nfio {
                 self.is_listed(&ty);
             }
         }
-        let mut names = self.backing_names(fd)?;
+        let mut names = self.backing_names(directory)?;
         match place {
             Node::Root => {
                 names.retain(|listed| listed.name == NF_TYPES || listed.name == CHNS);
@@ -134,10 +152,9 @@ impl Nfio {
         Ok(names)
     }
 
-    fn backing_names(&self, fd: &OwnedFd) -> Answer<Vec<Listed>> {
-        let again = openat(fd, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    fn backing_names(&self, directory: &mut Dir) -> Answer<Vec<Listed>> {
         let mut names = Vec::new();
-        for entry in Dir::from_fd(again)?.iter() {
+        for entry in directory.iter() {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name != "." && name != ".." {
@@ -147,10 +164,6 @@ impl Nfio {
         }
         Ok(names)
     }
-}
-
-fn place(offset: u64) -> usize {
-    usize::try_from(offset).unwrap_or(usize::MAX)
 }
 
 fn kind(listed: Option<Type>) -> SFlag {

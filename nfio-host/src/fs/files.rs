@@ -2,7 +2,7 @@
 
 use middlebox_sdk::{File, Kind};
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, copy_file_range, fallocate};
+use nix::fcntl::{FallocateFlags, OFlag, copy_file_range, fallocate};
 use nix::sys::stat::fstat;
 use nix::sys::uio::{pread, pwrite};
 use nix::unistd::{Whence, fdatasync, fsync, lseek64};
@@ -21,8 +21,8 @@ use super::{Answer, Nfio, ordinary, rules};
 /// How the kernel is to treat an open file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Io {
-    /// Through its page cache.
-    Cached,
+    /// By the kernel itself (passthrough), or else through its page cache.
+    Ordinary,
     /// Each read and write comes here. The kernel holds the inode's lock during a write, shared where it neither
     /// appends nor goes past the size shown: an open with O_TRUNC (`echo … > action`), `>>` and chmod then wait for
     /// its answer, which the deadline bounds; reads, stat and other opens do not.
@@ -62,17 +62,14 @@ impl Nfio {
             return Ok((self.handles.insert(node, Open::Module(Reader::default())), Io::Direct));
         }
         let special = path.as_ref().and_then(|path| self.special(path));
-        if let Some(file) = special {
-            let (_, stat) = self.reach(node, None)?;
-            if path.is_some_and(|path| self.special_at(&path, &stat).is_some()) {
-                return self.open_special(node, flags, file);
-            }
+        if let Some(file) = special.filter(|_| self.inodes.is_regular(node)) {
+            return self.open_special(node, flags, file);
         }
         let fd = self.open_ordinary(node, flags)?;
         if flags & libc::O_TRUNC != 0 && caller.uid != 0 {
             ordinary::strip_privileges(&fd)?;
         }
-        Ok((self.handles.insert(node, Open::Ordinary(fd)), Io::Cached))
+        Ok((self.handles.insert(node, Open::Ordinary(fd)), Io::Ordinary))
     }
 
     fn open_special(&self, node: u64, flags: i32, file: Arc<File>) -> Answer<(u64, Io)> {
@@ -125,7 +122,7 @@ impl Nfio {
         let node = entry.attributes.node;
         let (handle, io) = match special {
             Some(file) => self.open_special(node, flags, file)?,
-            None => (self.handles.insert(node, Open::Ordinary(fd)), Io::Cached),
+            None => (self.handles.insert(node, Open::Ordinary(fd)), Io::Ordinary),
         };
         Ok((entry, handle, io))
     }
@@ -144,7 +141,6 @@ impl Nfio {
         };
         match &handle.open {
             Open::Ordinary(fd) => read_ordinary(fd, offset, length, reply),
-            Open::Directory(_) => reply(Err(Errno::EISDIR)),
             Open::Module(reader) => {
                 let kept = reader.read(offset, length).map_or_else(
                     || {
@@ -226,7 +222,6 @@ impl Nfio {
                 );
             }
             Open::Special(..) | Open::Module(_) => reply(Err(Errno::EACCES)),
-            Open::Directory(_) => reply(Err(Errno::EISDIR)),
         }
     }
 
@@ -235,19 +230,47 @@ impl Nfio {
         self.handles.get(handle).map(drop)
     }
 
-    /// release.
-    pub(super) fn release(&self, handle: u64) {
-        self.polls.closed(handle);
-        self.handles.remove(handle);
+    /// release; whether it was an ordinary file.
+    pub(super) fn release(&self, handle: u64) -> bool {
+        match self.handles.remove(handle).as_deref() {
+            Some(Handle { open: Open::Ordinary(_), .. }) => true,
+            _ => {
+                self.polls.closed(handle);
+                false
+            }
+        }
     }
 
-    /// fsync, of directories too. What nothing in ROOT holds needs none.
+    /// Does something with the descriptor of an open ordinary file.
+    pub(super) fn with_descriptor<T>(
+        &self,
+        handle: u64,
+        work: impl FnOnce(BorrowedFd<'_>) -> Option<T>,
+    ) -> Option<T> {
+        work(self.handles.get(handle).ok()?.ordinary().ok()?)
+    }
+
+    /// fsync. What nothing in ROOT holds needs none.
     pub(super) fn fsync(&self, handle: u64, data_only: bool) -> Answer<()> {
         match self.handles.get(handle)?.fd() {
             Some(fd) if data_only => fdatasync(fd),
             Some(fd) => fsync(fd),
             None => Ok(()),
         }
+    }
+
+    /// fsync of a directory, which is not open here.
+    pub(super) fn fsync_directory(&self, node: u64, data_only: bool) -> Answer<()> {
+        let path = match self.path(node) {
+            // What was taken away needs none either.
+            Err(Errno::ENOENT) => return Ok(()),
+            path => path?,
+        };
+        if is_virtual(&path) {
+            return Ok(());
+        }
+        let fd = self.root.open(&path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        if data_only { fdatasync(fd) } else { fsync(fd) }
     }
 
     /// fallocate.

@@ -4,15 +4,14 @@
 use middlebox_sdk::File;
 use nix::errno::Errno;
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::Answer;
 use super::special::Reader;
 
-/// One open file or directory.
+/// One open file.
 pub(crate) struct Handle {
     /// The node that was opened.
     pub(crate) node: u64,
@@ -28,25 +27,6 @@ pub(crate) enum Open {
     Special(Arc<File>, Reader),
     /// A file below `modules/`.
     Module(Reader),
-    /// A directory.
-    Directory(Listing),
-}
-
-/// A directory and what was in it when it was last read from its beginning.
-pub(crate) struct Listing {
-    /// None: nothing in ROOT backs it.
-    pub(crate) fd: Option<OwnedFd>,
-    /// The names, `.` and `..` first.
-    pub(crate) names: Mutex<Arc<[Listed]>>,
-}
-
-/// A name in a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Listed {
-    pub(crate) name: OsString,
-    pub(crate) node: u64,
-    /// File type bits of a mode.
-    pub(crate) kind: u32,
 }
 
 impl Handle {
@@ -54,7 +34,6 @@ impl Handle {
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.open {
             Open::Ordinary(fd) => Some(fd.as_fd()),
-            Open::Directory(listing) => listing.fd.as_ref().map(AsFd::as_fd),
             Open::Special(..) | Open::Module(_) => None,
         }
     }
@@ -98,16 +77,16 @@ impl Handles {
     }
 
     /// Closes; the descriptor goes with the last request that uses it.
-    pub(crate) fn remove(&self, number: u64) {
+    pub(crate) fn remove(&self, number: u64) -> Option<Arc<Handle>> {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(handle) = table.handles.remove(&number) else { return };
+        let handle = table.handles.remove(&number)?;
         if let Some(of_node) = table.of_node.get_mut(&handle.node) {
             of_node.retain(|other| *other != number);
             if of_node.is_empty() {
                 table.of_node.remove(&handle.node);
             }
         }
-        drop(table);
+        Some(handle)
     }
 
     /// Some handle of a node that has a descriptor.
@@ -126,8 +105,7 @@ mod tests {
     #[test]
     fn a_node_is_found_through_any_handle_that_has_a_descriptor() {
         let handles = Handles::default();
-        let listing = Listing { fd: None, names: Mutex::new(Arc::from([])) };
-        let bare = handles.insert(7, Open::Directory(listing));
+        let bare = handles.insert(7, Open::Module(Reader::default()));
         assert!(handles.any_of(7).is_none());
         let fd = OwnedFd::from(StdFile::open("/dev/null").unwrap());
         let number = handles.insert(7, Open::Ordinary(fd));

@@ -9,7 +9,7 @@ mod node;
 use nix::sys::stat::FileStat;
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
 
@@ -90,7 +90,15 @@ impl Inodes {
 
     /// Notes that the kernel is about to hear of `name` in `parent`, backed by `key` or by nothing. `single`: the
     /// backing file can have no second name, so another one that is on record is out of date and its node with it.
-    pub(crate) fn found(&self, parent: u64, name: &OsStr, key: Option<Key>, single: bool) -> u64 {
+    /// `regular`: it is a regular file.
+    pub(crate) fn found(
+        &self,
+        parent: u64,
+        name: &OsStr,
+        key: Option<Key>,
+        single: bool,
+        regular: bool,
+    ) -> u64 {
         let mut table = self.write();
         let known = match key {
             Some(key) => table.of_key(key),
@@ -115,8 +123,15 @@ impl Inodes {
         table.bind(parent, name, node);
         if let Some(entry) = table.nodes.get_mut(&node) {
             entry.lookups += 1;
+            entry.regular = regular;
         }
         node
+    }
+
+    /// Whether a node's file in ROOT is a regular one.
+    pub(crate) fn is_regular(&self, node: u64) -> bool {
+        let table = self.read();
+        table.key(node).is_some() && table.nodes.get(&node).is_some_and(|entry| entry.regular)
     }
 
     /// The node of a name in `parent`.
@@ -124,13 +139,19 @@ impl Inodes {
         self.read().child(parent, name)
     }
 
-    /// The nodes of a name in `parent` and of all that is below it.
-    pub(crate) fn tree(&self, parent: u64, name: &OsStr) -> Vec<u64> {
+    /// The node of a path, where the kernel knows it.
+    pub(crate) fn at(&self, path: &Path) -> Option<u64> {
         let table = self.read();
-        let mut all = Vec::from_iter(table.child(parent, name));
+        path.iter().try_fold(ROOT_NODE, |node, name| table.child(node, name))
+    }
+
+    /// A node and all that the kernel knows below it.
+    pub(crate) fn below(&self, node: u64) -> Vec<u64> {
+        let table = self.read();
+        let mut all = vec![node];
         let mut at = 0;
-        while let Some(entry) = all.get(at).and_then(|node| table.nodes.get(node)) {
-            all.extend(entry.children());
+        while at < all.len() {
+            all.extend(table.nodes.get(&all[at]).into_iter().flat_map(|entry| entry.children()));
             at += 1;
         }
         all

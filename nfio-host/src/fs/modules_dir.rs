@@ -6,8 +6,8 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::attributes::{Attributes, Entry};
-use super::handles::Listed;
 use super::inodes::ROOT_NODE;
+use super::listings::Listed;
 use super::{Answer, Nfio};
 use crate::tree::{self, Node};
 
@@ -28,13 +28,13 @@ impl Nfio {
             }
             _ => return Err(Errno::ENOENT),
         };
-        Ok(Attributes::of_nothing(node, kind, size, self.started).fleeting())
+        Ok(Attributes::of_nothing(node, kind, size, self.ops.modules_changed()).fleeting())
     }
 
     /// Looks up something in `modules/`.
     pub(super) fn virtual_lookup(&self, parent: u64, name: &OsStr, path: &Path) -> Answer<Entry> {
         let mut entry = self.virtual_entry(ROOT_NODE, path)?;
-        entry.attributes.node = self.inodes.found(parent, name, None, true);
+        entry.attributes.node = self.inodes.found(parent, name, None, true, false);
         Ok(entry)
     }
 

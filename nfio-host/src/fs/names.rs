@@ -1,7 +1,7 @@
 //! Operations on names: mkdir, rmdir, mknod, symlink, link, unlink, rename.
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, RenameFlags, renameat2};
+use nix::fcntl::{RenameFlags, renameat2};
 use nix::sys::stat::{FileStat, SFlag};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::OsStr;
@@ -111,15 +111,21 @@ impl Nfio {
         let path = above.join(name);
         match tree::node(&path) {
             Node::Instance(instance) => {
-                for node in self.inodes.tree(parent, name) {
+                let top = self.inodes.child(parent, name);
+                let known = top.map_or_else(Vec::new, |top| self.inodes.below(top));
+                for &node in &known {
                     // What nobody can look at now has gone by other ways than ours.
                     if let Ok((_, stat)) = self.reach(node, None) {
                         self.inodes.note_last(node, stat);
                     }
                 }
                 self.ops.remove_instance(instance).map_err(|e| errno(&e))?;
-                let _paths = self.paths_change();
-                self.inodes.removed_tree(parent, name);
+                {
+                    let _paths = self.paths_change();
+                    self.inodes.removed_tree(parent, name);
+                }
+                self.kept.lost_their_names(&known);
+                self.forget_type(&above);
                 Ok(())
             }
             Node::Type(_) if self.has_instances(&path) => Err(Errno::EBUSY),
@@ -197,8 +203,7 @@ impl Nfio {
         if !rules::is_skeleton(&*self.ops, place) {
             return false;
         }
-        let opened = self.root.open(directory, OFlag::O_RDONLY | OFlag::O_DIRECTORY);
-        let names = opened.and_then(|fd| self.names_in(directory, &fd)).unwrap_or_default();
+        let names = self.names_in(directory).unwrap_or_default();
         names.iter().any(|listed| {
             let (below, place) = (directory.join(&listed.name), place.join(&listed.name));
             match SFlag::from_bits_truncate(listed.kind) {

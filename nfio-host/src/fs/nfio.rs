@@ -5,19 +5,24 @@ use middlebox_sdk::{File, Kind};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 use nix::sys::statvfs::{Statvfs, fstatvfs};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use super::attributes::{Attributes, Entry, is};
 use super::handles::{Handle, Handles, Open};
 use super::inodes::{Inodes, Key};
+use super::kept::Kept;
 use super::lanes::Lanes;
+use super::listings::Listings;
 use super::modules_dir::is_virtual;
-use super::operations::{Access, Caller, Operations, TypeState};
+use super::operations::{Access, Caller, DiskChange, Operations, TypeState};
 use super::ordinary::{self, Backing, Change};
 use super::polls::Polls;
 use super::{Answer, xattr};
@@ -27,7 +32,9 @@ use crate::tree::{self, NF_TYPES, Node};
 pub struct Nfio {
     pub(super) root: Backing,
     pub(super) ops: Arc<dyn Operations>,
-    pub(super) inodes: Inodes,
+    pub(super) inodes: Arc<Inodes>,
+    pub(super) kept: Arc<Kept>,
+    pub(super) listings: Listings,
     pub(super) handles: Handles,
     pub(super) lanes: Lanes,
     pub(super) polls: Arc<Polls>,
@@ -36,6 +43,9 @@ pub struct Nfio {
     /// never names something else than it did when it was put together.
     paths: RwLock<()>,
 }
+
+/// How long a rmdir waits for the kernel to have forgotten what went with it.
+const FORGETTING: Duration = Duration::from_millis(200);
 
 /// A node's file, reached by its path or, without one, through some open descriptor of it.
 pub(super) enum Reached {
@@ -73,10 +83,16 @@ impl Nfio {
         let polls = Arc::new(Polls::default());
         let told = Arc::clone(&polls);
         ops.on_change(Box::new(move |instance| told.changed(instance)));
+        let inodes = Arc::new(Inodes::new(key(&stat)));
+        let kept = Arc::new(Kept::new(Arc::clone(&inodes)));
+        let told = Arc::clone(&kept);
+        ops.on_disk_change(Box::new(move |change| told.changed(change)));
         Ok(Self {
             root: Backing::new(root),
             ops,
-            inodes: Inodes::new(key(&stat)),
+            inodes,
+            kept,
+            listings: Listings::default(),
             handles: Handles::default(),
             lanes: Lanes::new(),
             polls,
@@ -141,7 +157,8 @@ impl Nfio {
     /// The answer to a lookup or to one that made something: counts the node.
     pub(super) fn entry(&self, parent: u64, name: &OsStr, path: &Path, stat: &FileStat) -> Entry {
         let single = is(stat, SFlag::S_IFDIR) || stat.st_nlink <= 1;
-        let node = self.inodes.found(parent, name, Some(key(stat)), single);
+        let regular = is(stat, SFlag::S_IFREG);
+        let node = self.inodes.found(parent, name, Some(key(stat)), single, regular);
         self.shown(node, path, stat)
     }
 
@@ -153,8 +170,8 @@ impl Nfio {
             // The kernel takes what was written for the size; what reads by it (sendfile) is set right by the look-up.
             (Some(file), _) if file.kind == Kind::Verb => attributes.special(None).fleeting(),
             (Some(_), _) => attributes.special(None).lasting(),
-            // Types come and go by themselves.
-            (None, Node::NfTypes | Node::Type(_)) => attributes.fleeting(),
+            // A listing that the kernel keeps holds while this time stays.
+            (None, Node::NfTypes) => attributes.not_before(self.ops.modules_changed()).lasting(),
             // A write takes these bits away, which the kernel leaves to us and does not note.
             (None, _) if is(stat, SFlag::S_IFREG) && stat.st_mode & (libc::S_ISUID | libc::S_ISGID) != 0 => {
                 attributes.growing()
@@ -190,6 +207,28 @@ impl Nfio {
         Ok(self.entry(parent, name, path, &stat))
     }
 
+    /// Tells the kernel to forget a type of a module that is gone, once its last instance went. From a thread of its
+    /// own, and without waiting for it for long: it needs the lock of `nf-types`, and who holds that may wait for us.
+    pub(super) fn forget_type(&self, path: &Path) {
+        let Node::Type(ty) = tree::node(path) else { return };
+        if self.ops.type_state(ty) == TypeState::Loaded || self.has_instances(path) {
+            return;
+        }
+        let (kept, ty) = (Arc::clone(&self.kept), ty.to_owned());
+        let telling = thread::Builder::new().name("nfio-forget".into());
+        let (done, told) = mpsc::channel();
+        let telling = telling.spawn(move || {
+            kept.changed(DiskChange::Type { ty: &ty, listed: false });
+            // Nobody waits any more where it took long.
+            let _ = done.send(());
+        });
+        if let Err(e) = telling {
+            tracing::warn!("{} is listed for a while although it is gone: {e}", path.display());
+        }
+        // Mostly it is told before whoever removed the instance goes on.
+        let _ = told.recv_timeout(FORGETTING);
+    }
+
     /// Whether a type is there: while its module is loaded (its directory is made then), or with instances.
     pub(super) fn is_listed(&self, ty: &str) -> bool {
         let path: PathBuf = [NF_TYPES, ty].iter().collect();
@@ -209,8 +248,7 @@ impl Nfio {
 
     /// Whether a type's directory holds instances.
     pub(super) fn has_instances(&self, path: &Path) -> bool {
-        let opened = self.root.open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY);
-        opened.and_then(|fd| self.names_in(path, &fd)).is_ok_and(|names| !names.is_empty())
+        self.names_in(path).is_ok_and(|names| !names.is_empty())
     }
 
     /// The kernel forgets `count` lookups of a node.
@@ -280,6 +318,11 @@ impl Nfio {
             return Err(if change.size.is_some() { Errno::EACCES } else { Errno::EPERM });
         }
         let (reached, stat) = self.reach(node, handle)?;
+        if *change == Change::default() {
+            // Before it writes by itself for somebody without CAP_FSETID, and at a chown to nobody, the kernel has the
+            // mode's privileges taken away by a setattr of nothing; security.capability it removes by itself.
+            ordinary::strip_privileges(reached.fd()?)?;
+        }
         let special = self.special_at(&path, &stat);
         match (change.size, &special) {
             (Some(_), Some(file)) if file.mode & 0o222 == 0 => return Err(Errno::EACCES),
@@ -314,6 +357,13 @@ impl Nfio {
         fstatvfs(self.root.root())
     }
 
+    /// How many file systems may lie upon one another below MOUNT for the kernel to pass files through: one more than
+    /// below ROOT, which in a container is often an overlay.
+    pub(super) fn stack_depth(&self) -> u32 {
+        let overlay = fstatfs(self.root.root()).is_ok_and(|s| s.filesystem_type() == OVERLAYFS_SUPER_MAGIC);
+        if overlay { 2 } else { 1 }
+    }
+
     /// access: the kernel judges by mode and owner and asks only whether the node is there.
     pub(super) fn access(&self, node: u64) -> Answer<()> {
         self.look(node, None).map(drop)
@@ -333,6 +383,8 @@ impl Nfio {
     }
 
     pub(super) fn getxattr(&self, node: u64, name: &OsStr, room: usize) -> Answer<xattr::Found> {
+        // `ls -l` asks for those of every file.
+        xattr::permitted(name)?;
         self.attributed(node, |fd| xattr::get(fd, name, room))
     }
 

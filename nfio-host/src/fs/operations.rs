@@ -70,6 +70,24 @@ pub enum TypeState {
 /// Whom to tell that an instance has changed; may be called from any thread.
 pub type OnChange = Box<dyn Fn(Instance<'_>) + Send + Sync>;
 
+/// What has changed in ROOT, or in what it means, other than by a request of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskChange<'a> {
+    /// Another plugin serves a type or none does: files of its instances may have become others, come or gone.
+    Type {
+        /// The type.
+        ty: &'a str,
+        /// Whether it is still listed: it has a module, or instances.
+        listed: bool,
+    },
+    /// A file of an instance was written or made.
+    File(Instance<'a>, &'a str),
+}
+
+/// Whom to tell that something has changed on disk. Not to be called where the kernel may wait with a directory's lock:
+/// in [`Operations::create_instance`], [`Operations::remove_instance`] and [`Operations::rename_instance`].
+pub type OnDiskChange = Box<dyn Fn(DiskChange<'_>) + Send + Sync>;
+
 /// The questions. No method but [`read`](Self::read), [`read_log`](Self::read_log), [`write`](Self::write) and
 /// [`attributes`](Self::attributes) may take long; none of the others asks a driver or a module but for `mkdir`'s
 /// own hook.
@@ -119,6 +137,13 @@ pub trait Operations: Send + Sync + 'static {
     /// Has `changed` called whenever a value of an instance that is answered inline may have
     /// changed without being asked: `status`. Called once, before the file system is mounted.
     fn on_change(&self, changed: OnChange);
+
+    /// Has `changed` called whenever something has changed on disk other than by a request of the kernel, which keeps
+    /// what it was told for a while. Called once, before the file system is mounted.
+    fn on_disk_change(&self, changed: OnDiskChange);
+
+    /// When a module came or went last: the types that are listed, or what is in `modules/`, may be others since.
+    fn modules_changed(&self) -> SystemTime;
 
     /// Names of all modules, loaded or not (`modules/`).
     fn modules(&self) -> Vec<String>;

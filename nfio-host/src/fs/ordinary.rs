@@ -4,8 +4,7 @@
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{
-    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, mkdirat, mknodat,
-    utimensat,
+    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmodat, fstat, mkdirat, mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchownat, ftruncate, linkat, symlinkat};
@@ -18,7 +17,7 @@ use super::attributes::is;
 use super::operations::Caller;
 
 /// What setattr changes.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Change {
     pub(crate) mode: Option<u32>,
     pub(crate) uid: Option<u32>,
@@ -154,7 +153,7 @@ pub(crate) fn link(source: impl AsFd, parent: &OwnedFd, name: &OsStr) -> Answer<
 }
 
 /// What a name in a directory is.
-pub(crate) fn stat_in(parent: &OwnedFd, name: &OsStr) -> Answer<FileStat> {
+pub(crate) fn stat_in(parent: impl AsFd, name: &OsStr) -> Answer<FileStat> {
     nix::sys::stat::fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)
 }
 
@@ -222,5 +221,5 @@ pub(crate) fn strip_privileges(fd: impl AsFd) -> Answer<()> {
     let mode = fstat(&fd)?.st_mode;
     let group = if mode & libc::S_IXGRP != 0 { libc::S_ISGID } else { 0 };
     let kept = mode & !(libc::S_ISUID | group);
-    if kept == mode { Ok(()) } else { fchmod(fd, permissions(kept)) }
+    if kept == mode { Ok(()) } else { chmod(&fd, kept) }
 }

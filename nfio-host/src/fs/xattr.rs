@@ -11,6 +11,9 @@ use super::ordinary::by_descriptor;
 
 /// ACLs that were stored but not enforced would be a hole: there are none.
 const ACL: &[u8] = b"system.posix_acl_";
+/// Labels of SELinux are given by the mount, not by what lies in ROOT. Not supported once is what `ls -l` takes for an
+/// answer for all files; that this one has none it asks of each.
+const LABEL: &[u8] = b"security.selinux";
 /// Names that only root sees.
 const TRUSTED: &[u8] = b"trusted.";
 
@@ -18,10 +21,14 @@ fn path(fd: impl AsFd) -> Answer<CString> {
     CString::new(by_descriptor(fd).as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)
 }
 
+/// Refuses names that no file has here.
+pub(crate) fn permitted(name: &OsStr) -> Answer<()> {
+    let refused = name.as_bytes().starts_with(ACL) || name.as_bytes() == LABEL;
+    if refused { Err(Errno::EOPNOTSUPP) } else { Ok(()) }
+}
+
 fn checked(name: &OsStr) -> Answer<CString> {
-    if name.as_bytes().starts_with(ACL) {
-        return Err(Errno::EOPNOTSUPP);
-    }
+    permitted(name)?;
     CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)
 }
 
@@ -84,7 +91,10 @@ pub(crate) fn list(fd: impl AsFd, privileged: bool, room: usize) -> Answer<Found
 }
 
 fn visible(names: &[u8], privileged: bool) -> Vec<u8> {
-    let shown = |name: &&[u8]| !name.starts_with(ACL) && (privileged || !name.starts_with(TRUSTED));
+    let shown = |name: &&[u8]| {
+        let refused = name.starts_with(ACL) || name.strip_suffix(b"\0") == Some(LABEL);
+        !refused && (privileged || !name.starts_with(TRUSTED))
+    };
     names.split_inclusive(|byte| *byte == 0).filter(shown).flatten().copied().collect()
 }
 
@@ -100,8 +110,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn acls_are_never_listed_and_trusted_names_to_root_alone() {
-        let names = b"user.a\0trusted.b\0system.posix_acl_access\0";
+    fn acls_and_labels_are_never_listed_and_trusted_names_to_root_alone() {
+        let names = b"user.a\0trusted.b\0system.posix_acl_access\0security.selinux\0";
         assert_eq!(visible(names, true), b"user.a\0trusted.b\0");
         assert_eq!(visible(names, false), b"user.a\0");
     }

@@ -351,6 +351,11 @@ impl Hypervisor for Docker {
         }
     }
 
+    fn counts_at_once(&self, guest: &Guest) -> bool {
+        let known = self.engine(&guest.host).and_then(|engine| engine.known(guest));
+        known.is_ok_and(|known| known.init.is_some())
+    }
+
     fn set_forwarding(&self, guest: &Guest, on: bool) -> Result<()> {
         let (engine, known) = self.running(guest)?;
         // On another machine the engine has set it when the guest started.

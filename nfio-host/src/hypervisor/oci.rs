@@ -441,8 +441,8 @@ impl Hypervisor for Oci {
     }
 
     fn guest_status(&self, guest: &Guest) -> Result<Status> {
-        if self.held(guest)?.is_some() {
-            let paused = frozen(&guest.labels.id)?;
+        if let Some(held) = self.held(guest)? {
+            let paused = Cgroup::of(&short(&guest.labels.id))?.is_frozen_still(&held.freezer);
             return Ok(if paused { Status::Paused } else { Status::Running });
         }
         let (dir, _) = self.find(guest)?;
@@ -478,6 +478,10 @@ impl Hypervisor for Oci {
             HypervisorError::NotRunning(format!("{} has just ended: write start into action", guest.name))
                 .into()
         })
+    }
+
+    fn counts_at_once(&self, _guest: &Guest) -> bool {
+        true
     }
 
     fn set_forwarding(&self, guest: &Guest, on: bool) -> Result<()> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
+use std::time::SystemTime;
 
 use super::abi::Module;
 use super::files::{self, Identity};
@@ -34,6 +35,8 @@ pub struct Registry {
     entries: RwLock<Entries>,
     /// Takeovers that nobody has seen to yet.
     changes: Mutex<Vec<Served>>,
+    /// When an entry was made, changed or removed last.
+    changed: Mutex<SystemTime>,
 }
 
 /// By type, or by the name of a file that never told its type.
@@ -156,6 +159,7 @@ impl Registry {
             book: Mutex::new(book),
             entries: RwLock::default(),
             changes: Mutex::default(),
+            changed: Mutex::new(SystemTime::now()),
         };
         registry.settle(|_| None);
         files.iter().for_each(|file| registry.complain(file));
@@ -197,6 +201,7 @@ impl Registry {
         let entries = book.entries();
         let last =
             std::mem::replace(&mut *self.entries.write().unwrap_or_else(PoisonError::into_inner), entries);
+        *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = SystemTime::now();
         drop(book);
         discard((gone, last));
         for Served { module, .. } in &changes {
@@ -210,6 +215,11 @@ impl Registry {
             }
         }
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).extend(changes);
+    }
+
+    /// When a plugin came, went or took over last.
+    pub fn changed(&self) -> SystemTime {
+        *self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn complain(&self, file: &Path) {
@@ -334,6 +344,7 @@ impl Registry {
             book: Mutex::new(Book::new(Vec::new(), Deadlines::default())),
             entries: RwLock::default(),
             changes: Mutex::default(),
+            changed: Mutex::new(SystemTime::now()),
         };
         registry.exchange(middlebox);
         registry

@@ -8,7 +8,7 @@ use super::handle::{Handle, Scope};
 use super::instance::Instance;
 use super::{VnfsOperations, call, instance, last_error, spec, standard, verb};
 use crate::error::{HostError, HypervisorError, NfioError, Result};
-use crate::fs::operations::{Access, Caller, Lane, OnChange, Operations, TypeState, Written};
+use crate::fs::operations::{Access, Caller, Lane, OnChange, OnDiskChange, Operations, TypeState, Written};
 use crate::hypervisor::Execution;
 use crate::modules::{self, Module};
 use crate::tree;
@@ -65,6 +65,7 @@ impl Operations for VnfsOperations {
             // Verbs on one instance run one after the other.
             (_, Kind::Verb, Access::Write) => bounded("verbs", 1, 16, self.deadlines.activate, libc::EBUSY),
             (Handler::Standard(name), _, _) if Self::answered_from_memory(name) => Lane::Inline,
+            (Handler::Standard(name), _, _) if self.counts_at_once(at, name) => Lane::Inline,
             (Handler::Standard(_), _, _) => bounded("values", 4, 64, self.deadlines.read, libc::EAGAIN),
             (Handler::Own, _, _) => Lane::Bounded {
                 // A plugin that replaces another does not wait behind calls that the other never answers, nor one
@@ -80,6 +81,7 @@ impl Operations for VnfsOperations {
 
     fn attributes(&self, at: tree::Instance<'_>, file: &File) -> Result<Option<(u64, SystemTime)>> {
         match &file.handler {
+            // Whoever lists ten thousand instances asks about as many logs: nothing is kept of an instance for that.
             Handler::Standard(_) if file.kind == Kind::Log => {
                 standard::log_attributes(&instance::private_file(&self.root, at, "log")?).map(Some)
             }
@@ -139,6 +141,15 @@ impl Operations for VnfsOperations {
         let _ = self.changed.set(changed);
     }
 
+    fn on_disk_change(&self, changed: OnDiskChange) {
+        // Set once, before anything can change.
+        let _ = self.changed_on_disk.set(changed);
+    }
+
+    fn modules_changed(&self) -> SystemTime {
+        self.registry.changed()
+    }
+
     fn modules(&self) -> Vec<String> {
         self.registry.names()
     }
@@ -153,6 +164,12 @@ impl Operations for VnfsOperations {
 }
 
 impl VnfsOperations {
+    /// Whether a standard file is a counter that its driver answers without waiting.
+    fn counts_at_once(&self, at: tree::Instance<'_>, name: &str) -> bool {
+        let guest = || self.instance(at).and_then(|instance| self.guest(&instance));
+        name.starts_with("stats/") && guest().is_ok_and(|guest| self.hypervisor.counts_at_once(&guest))
+    }
+
     /// The module that answers an own file. A file that was opened under a table that is no more may mean nothing to
     /// the plugin that serves now, or something else.
     fn own(&self, instance: &Instance, file: &File) -> Result<Arc<Module>> {

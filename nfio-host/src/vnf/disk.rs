@@ -1,9 +1,9 @@
 //! Directories below ROOT: opened beneath it, listed, removed.
 
-use nix::dir::Dir;
+use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{Mode, SFlag, fstatat};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind;
@@ -44,16 +44,25 @@ pub(crate) fn remove_directory(path: &Path) -> Result<()> {
     }
 }
 
-/// Names in a directory, whatever their bytes.
-pub(crate) fn names(parent: BorrowedFd<'_>, path: &Path) -> Result<Vec<OsString>> {
+/// Names in a directory, whatever their bytes, each with whether it is a directory itself.
+pub(crate) fn names(parent: BorrowedFd<'_>, path: &Path) -> Result<Vec<(OsString, bool)>> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut names = Vec::new();
     for entry in Dir::openat(parent, path, flags, Mode::empty()).map_err(io)?.iter() {
         let entry = entry.map_err(io)?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if name != "." && name != ".." {
-            names.push(name.to_owned());
+        if name == "." || name == ".." {
+            continue;
         }
+        let is_directory = match entry.file_type() {
+            Some(kind) => kind == Type::Directory,
+            // A file system that does not tell.
+            None => {
+                let stat = fstatat(parent, &path.join(name), AtFlags::AT_SYMLINK_NOFOLLOW).map_err(io)?;
+                stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits()
+            }
+        };
+        names.push((name.to_owned(), is_directory));
     }
     Ok(names)
 }

@@ -12,6 +12,7 @@ use super::turns::Busy;
 use super::{Verb, VnfsOperations, spec};
 use crate::beneath;
 use crate::error::{HostError, HypervisorError, NfioError, Result, one_line};
+use crate::fs::operations::DiskChange;
 use crate::hypervisor::{Execution, Prepared, PutFile};
 
 /// The call that a handle is lent to.
@@ -189,7 +190,11 @@ impl Host for Handle {
     }
 
     fn write_file(&self, path: &str, data: &[u8]) -> Result<()> {
-        self.change(|_, _| self.files.write(path, data))
+        self.change(|vnfs, _| {
+            self.files.write(path, data)?;
+            vnfs.tell_disk_change(DiskChange::File(self.instance.at(), path));
+            Ok(())
+        })
     }
 
     fn value(&self, name: &str) -> Result<Vec<u8>> {

@@ -100,9 +100,16 @@ impl Instance {
         }
     }
 
+    /// The same, on the disk: what a guest is found again by. Its name there is synced with the record's.
+    pub(super) fn settled_id(&self) -> Result<String> {
+        let id = self.id()?;
+        fs::File::open(self.private("id"))?.sync_all()?;
+        Ok(id)
+    }
+
     /// Gives it another UUID: what it deploys from now on is told apart from what it deployed before.
     pub(super) fn renew_id(&self) -> Result<()> {
-        new_id(&self.private("id")).map(drop)
+        new_id(&self.private("id"), beneath::write_atomic).map(drop)
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {
@@ -215,14 +222,15 @@ pub(crate) fn make_private(private: &Path) -> Result<String> {
     let path = private.join("id");
     match read_id(&path) {
         Ok(Some(id)) => Ok(id),
-        _ => new_id(&path),
+        _ => new_id(&path, beneath::write_whole),
     }
 }
 
 /// The UUID in a private directory, where there is one.
 pub(crate) fn read_id(path: &Path) -> Result<Option<String>> {
     let id = beneath::read_own(path, ID_LIMIT)?;
-    Ok(id.map(|id| String::from_utf8_lossy(&id).trim().to_owned()))
+    // Empty: a crash of the machine came before it was on the disk.
+    Ok(id.map(|id| String::from_utf8_lossy(&id).trim().to_owned()).filter(|id| !id.is_empty()))
 }
 
 /// Refuses a private directory that is something else, or below something else: what is kept of an instance is
@@ -237,9 +245,10 @@ fn real_directory(private: &Path) -> Result<()> {
     Ok(())
 }
 
-fn new_id(path: &Path) -> Result<String> {
+/// One that is new needs no sync: where a crash takes it away it was no guest's yet ([`Instance::settled_id`]).
+fn new_id(path: &Path, write: fn(&Path, &[u8]) -> Result<()>) -> Result<String> {
     let id = uuid::Uuid::new_v4().to_string();
-    beneath::write_atomic(path, format!("{id}\n").as_bytes())?;
+    write(path, format!("{id}\n").as_bytes())?;
     Ok(id)
 }
 

@@ -1,6 +1,7 @@
 //! Instances follow their type: the special files that a newer plugin has learnt appear in them, those that it has
 //! forgotten go.
 
+use middlebox_sdk::layout::is_instance_name;
 use middlebox_sdk::{File, Kind};
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
@@ -8,13 +9,13 @@ use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::VnfsOperations;
 use super::disk::{io, open_dir};
 use super::skeleton::{ASIDE, exists, make_directory, make_file, texts};
 use crate::error::Result;
-use crate::fs::operations::Caller;
+use crate::fs::operations::{Caller, DiskChange};
 use crate::modules::{Served, Table};
 use crate::tree::{self, NF_TYPES};
 
@@ -27,8 +28,22 @@ impl VnfsOperations {
         for served in self.registry.take_changes() {
             // One type's failure is no other's.
             outcome = outcome.and(mend_type(types.as_fd(), &served));
+            let ty = &served.module.describe().name;
+            self.tell_disk_change(DiskChange::Type { ty, listed: true });
         }
+        self.tell_of_the_gone(types.as_fd());
         outcome
+    }
+
+    /// Tells the file system which types have lost their module.
+    fn tell_of_the_gone(&self, types: BorrowedFd<'_>) {
+        let now = self.registry.types();
+        let before =
+            std::mem::replace(&mut *self.served.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
+        for ty in before.iter().filter(|ty| !now.contains(ty)) {
+            let listed = texts(types, ty).unwrap_or_default().iter().any(|name| is_instance_name(name));
+            self.tell_disk_change(DiskChange::Type { ty, listed });
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Instances on disk: they appear whole or not at all (built aside, renamed into place), and so they go.
 
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat2};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstatat, mkdirat};
+use nix::sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, fchown};
 use std::fs;
 use std::io::Write;
@@ -266,7 +266,7 @@ pub(crate) fn move_both(
 
 /// Names in a directory that are text.
 pub(crate) fn texts(parent: BorrowedFd<'_>, path: &str) -> Result<Vec<String>> {
-    Ok(names(parent, Path::new(path))?.into_iter().filter_map(|name| name.into_string().ok()).collect())
+    Ok(names(parent, Path::new(path))?.into_iter().filter_map(|(name, _)| name.into_string().ok()).collect())
 }
 
 pub(crate) fn unused_name() -> String {
@@ -295,7 +295,7 @@ pub(crate) fn make_directory(
     mode: u32,
     owner: Caller,
 ) -> Result<OwnedFd> {
-    mkdirat(parent, path, Mode::S_IRWXU).map_err(io)?;
+    mkdirat(parent, path, permissions(mode) | Mode::S_IRWXU).map_err(io)?;
     let directory = openat(
         parent,
         path,
@@ -315,14 +315,25 @@ pub(crate) fn make_file(
     content: &[u8],
 ) -> Result<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut file = fs::File::from(openat(parent, path, flags, Mode::S_IRUSR).map_err(io)?);
+    let mut file = fs::File::from(openat(parent, path, flags, permissions(mode)).map_err(io)?);
     file.write_all(content)?;
     give(file.as_fd(), mode, owner)
 }
 
+/// Bits that a file can be made with; setuid and the like come last, as a change of owner takes them away.
+fn permissions(mode: u32) -> Mode {
+    Mode::from_bits_truncate(mode & 0o777)
+}
+
+/// Gives what was just made its owner and its mode, where it has not got them by being made.
 fn give(fd: BorrowedFd<'_>, mode: u32, owner: Caller) -> Result<()> {
-    fchown(fd, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid))).map_err(io)?;
-    fchmod(fd, Mode::from_bits_truncate(mode)).map_err(io)
+    let made = fstat(fd).map_err(io)?;
+    let owned = (made.st_uid, made.st_gid) == (owner.uid, owner.gid);
+    if !owned {
+        fchown(fd, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid))).map_err(io)?;
+    }
+    let mode = Mode::from_bits_truncate(mode);
+    if made.st_mode & 0o7777 == mode.bits() { Ok(()) } else { fchmod(fd, mode).map_err(io) }
 }
 
 /// The first path below `directory` that is not of the skeleton. Without a table (a type that never loaded) anything
@@ -330,13 +341,9 @@ fn give(fd: BorrowedFd<'_>, mode: u32, owner: Caller) -> Result<()> {
 fn first_foreign(parent: BorrowedFd<'_>, directory: &str, table: Option<&Table>) -> Result<Option<PathBuf>> {
     let mut below = vec![PathBuf::new()];
     while let Some(path) = below.pop() {
-        for name in names(parent, &Path::new(directory).join(&path))? {
+        for (name, is_directory) in names(parent, &Path::new(directory).join(&path))? {
             let path = path.join(name);
             let text = path.to_string_lossy();
-            let stat = fstatat(parent, &Path::new(directory).join(&path), AtFlags::AT_SYMLINK_NOFOLLOW)
-                .map_err(io)?;
-            let is_directory =
-                SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR;
             let known = match table {
                 Some(table) if is_directory => table.is_directory(&text),
                 Some(table) => table.file(&text).is_some(),

@@ -158,7 +158,7 @@ pub(super) fn guest_spec(
             root: root.uuid().to_owned(),
             ty: instance.ty.clone(),
             instance: instance.name.clone(),
-            id: instance.id()?,
+            id: instance.settled_id()?,
         },
         name: format!("{user}-{}-{}", instance.ty, instance.name),
         host,

@@ -2,7 +2,9 @@
 
 use middlebox_sdk::{File, Kind};
 use nfio_host::error::{HypervisorError, NfioError, Result};
-use nfio_host::fs::operations::{Access, Caller, Lane, OnChange, Operations, TypeState, Written};
+use nfio_host::fs::operations::{
+    Access, Caller, DiskChange, Lane, OnChange, OnDiskChange, Operations, TypeState, Written,
+};
 use nfio_host::tree::{CHAIN, Instance};
 use std::collections::HashSet;
 use std::fs;
@@ -21,6 +23,8 @@ pub(crate) struct Fake {
     pub(crate) writes: Mutex<Vec<(String, String, Caller)>>,
     pub(crate) log: Mutex<Vec<u8>>,
     pub(crate) changed: Mutex<Option<OnChange>>,
+    pub(crate) changed_on_disk: Mutex<Option<OnDiskChange>>,
+    pub(crate) modules_changed: Mutex<SystemTime>,
     pub(crate) deployed: Mutex<HashSet<String>>,
     /// How often `status` was read.
     pub(crate) reads: AtomicU64,
@@ -89,6 +93,8 @@ impl Fake {
             writes: Mutex::default(),
             log: Mutex::default(),
             changed: Mutex::default(),
+            changed_on_disk: Mutex::default(),
+            modules_changed: Mutex::new(SystemTime::now()),
             deployed: Mutex::default(),
             reads: AtomicU64::new(0),
             late: AtomicBool::new(false),
@@ -103,6 +109,12 @@ impl Fake {
         } else {
             set.remove(name)
         };
+    }
+
+    /// Tells the file system that something has changed without it.
+    pub(crate) fn tell(&self, change: DiskChange<'_>) {
+        *self.modules_changed.lock().unwrap() = SystemTime::now();
+        self.changed_on_disk.lock().unwrap().as_ref().unwrap()(change);
     }
 
     /// Waits until so many reads of `slow` are under way.
@@ -268,6 +280,12 @@ impl Operations for Fake {
     }
     fn on_change(&self, changed: OnChange) {
         *self.changed.lock().unwrap() = Some(changed);
+    }
+    fn on_disk_change(&self, changed: OnDiskChange) {
+        *self.changed_on_disk.lock().unwrap() = Some(changed);
+    }
+    fn modules_changed(&self) -> SystemTime {
+        *self.modules_changed.lock().unwrap()
     }
     fn modules(&self) -> Vec<String> {
         vec!["box".into(), "broken".into()]

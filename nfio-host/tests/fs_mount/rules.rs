@@ -1,6 +1,8 @@
 //! What is allowed where, with its exact errno.
 
-use crate::bed::{Bed, errno};
+use crate::bed::{Bed, errno, eventually};
+use nfio_host::fs::operations::DiskChange;
+use nfio_host::tree::Instance;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -32,12 +34,63 @@ fn a_type_is_there_while_it_is_loaded_or_has_instances() {
     assert_eq!(names(&bed.path("nf-types")), ["box"]);
     assert_eq!(errno(fs::metadata(bed.path("nf-types/gone"))), libc::ENOENT);
     fs::create_dir(bed.root("nf-types/gone/old")).unwrap();
+    bed.fake.tell(DiskChange::Type { ty: "gone", listed: true });
     assert_eq!(names(&bed.path("nf-types")), ["box", "gone"]);
     assert!(fs::metadata(bed.path("nf-types/gone/old")).unwrap().is_dir());
     assert_eq!(errno(fs::metadata(bed.path("nf-types/late"))), libc::ENOENT);
     bed.fake.late.store(true, Ordering::SeqCst);
+    bed.fake.tell(DiskChange::Type { ty: "late", listed: true });
     assert_eq!(names(&bed.path("nf-types")), ["box", "gone", "late"]);
     fs::create_dir(bed.path("nf-types/late/x")).unwrap();
+    // One whose module is gone goes with its last instance, which the kernel hears from us a moment later.
+    fs::remove_dir(bed.path("nf-types/gone/old")).unwrap();
+    eventually("a type without module and instances is gone", || {
+        errno(fs::metadata(bed.path("nf-types/gone"))) == libc::ENOENT
+            && names(&bed.path("nf-types")) == ["box", "late"]
+    });
+    // Its module goes while somebody stands in an instance: nothing is pulled away from under them.
+    bed.fake.late.store(false, Ordering::SeqCst);
+    bed.fake.tell(DiskChange::Type { ty: "late", listed: true });
+    assert_eq!(names(&bed.path("nf-types")), ["box", "late"]);
+    fs::remove_dir(bed.path("nf-types/late/x")).unwrap();
+    bed.fake.tell(DiskChange::Type { ty: "late", listed: false });
+    assert_eq!(errno(fs::metadata(bed.path("nf-types/late"))), libc::ENOENT);
+    assert_eq!(names(&bed.path("nf-types")), ["box"]);
+}
+
+#[test]
+fn what_changes_without_the_kernel_is_seen_as_soon_as_it_is_told() {
+    let bed = Bed::new();
+    let (config, fw) = (bed.a("config"), Instance { ty: "box", name: "a" });
+    let root = |name: &str| bed.root("nf-types/box/a/config").join(name);
+    fs::write(config.join("conf"), "four").unwrap();
+    assert_eq!(names(&config), ["conf"]);
+    assert_eq!(fs::metadata(config.join("conf")).unwrap().len(), 4);
+    // As a module writes files through its handle.
+    fs::write(root("conf"), "longer").unwrap();
+    bed.fake.tell(DiskChange::File(fw, "config/conf"));
+    assert_eq!(fs::metadata(config.join("conf")).unwrap().len(), 6);
+    assert_eq!(fs::read_to_string(config.join("conf")).unwrap(), "longer");
+    fs::write(root("new"), "").unwrap();
+    bed.fake.tell(DiskChange::File(fw, "config/new"));
+    assert_eq!(names(&config), ["conf", "new"]);
+    // As instances follow their type: files come and go.
+    fs::remove_file(root("new")).unwrap();
+    fs::write(root("learnt"), "").unwrap();
+    bed.fake.tell(DiskChange::Type { ty: "box", listed: true });
+    assert_eq!(names(&config), ["conf", "learnt"]);
+    assert_eq!(errno(fs::metadata(config.join("new"))), libc::ENOENT);
+    assert_eq!(errno(File::open(config.join("new")).map(drop)), libc::ENOENT);
+    // And what comes through the kernel needs no telling.
+    for n in 0..20 {
+        let name = format!("n{n}");
+        fs::write(config.join(&name), "").unwrap();
+        assert!(names(&config).contains(&name));
+        fs::rename(config.join(&name), bed.a(&name)).unwrap();
+        assert!(!names(&config).contains(&name) && names(&bed.a("")).contains(&name));
+        fs::remove_file(bed.a(&name)).unwrap();
+        assert!(!names(&bed.a("")).contains(&name));
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use nfio_tests::{Instance, Mounted, Space, eventually, first_process};
 use std::process::{Child, Command};
 
-use crate::table::Table;
+use crate::table::{Table, Work};
 
 /// The servers' addresses: behind the chain, and behind what is wired by hand.
 const SERVER: &str = "198.51.100.10";
@@ -66,7 +66,7 @@ pub(crate) fn measure(table: &mut Table) {
     let _servers = (Server::new(&server), Server::new(&far));
 
     table.compare(
-        ("TCP through three firewalls", "Gb/s", ROUNDS),
+        Work::new("TCP through three firewalls", "Gb/s", ROUNDS),
         ("a chain", || throughput(&client, SERVER)),
         ("wired by hand", || throughput(&near, BY_HAND)),
     );

@@ -1,7 +1,61 @@
 //! How two sides are measured, and how that is printed.
 
 use std::fmt;
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+/// What the ratio A/B of a row is to be (section 10 of the contract).
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Target {
+    /// Of times, and of memory.
+    AtMost(f64),
+    /// Of rates.
+    AtLeast(f64),
+}
+
+impl Target {
+    fn met(self, ratio: f64) -> bool {
+        match self {
+            Self::AtMost(limit) => ratio <= limit,
+            Self::AtLeast(limit) => ratio >= limit,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(limit) => write!(f, "<= {limit}"),
+            Self::AtLeast(limit) => write!(f, ">= {limit}"),
+        }
+    }
+}
+
+/// What is measured: its name, the unit of its figures, how often, and the target where it has one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work {
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) rounds: usize,
+    pub(crate) target: Option<Target>,
+}
+
+impl Work {
+    /// Without a target.
+    pub(crate) fn new(name: &'static str, unit: &'static str, rounds: usize) -> Self {
+        Self { name, unit, rounds, target: None }
+    }
+
+    /// With the most that A/B may be.
+    pub(crate) fn at_most(self, limit: f64) -> Self {
+        Self { target: Some(Target::AtMost(limit)), ..self }
+    }
+
+    /// With the least that A/B may be.
+    pub(crate) fn at_least(self, limit: f64) -> Self {
+        Self { target: Some(Target::AtLeast(limit)), ..self }
+    }
+}
 
 /// What was measured of one side, one figure for each repetition.
 struct Side {
@@ -33,32 +87,37 @@ impl Side {
         (self.at(0.75) - self.at(0.25)) / self.median() * 100.0
     }
 
-    fn json(&self) -> String {
-        let (median, min, spread) = (self.median(), self.min(), self.spread());
-        let (name, n) = (self.name, self.figures.len());
-        format!(
-            r#"{{"name":"{name}","n":{n},"median":{median:.3},"min":{min:.3},"spread_percent":{spread:.1}}}"#
-        )
+    fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "name": self.name,
+            "n": self.figures.len(),
+            "median": self.median(),
+            "min": self.min(),
+            "spread_percent": self.spread(),
+        })
     }
 }
 
 impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (median, min, spread) = (rounded(self.median()), rounded(self.min()), self.spread());
-        write!(f, "{:<24}{median:>8}{min:>8}{spread:>7.0}%", self.name)
+        write!(f, "{:<22}{median:>8}{min:>8}{spread:>6.0}%", self.name)
     }
 }
 
 /// Three digits that count are more than such figures are worth.
 fn rounded(figure: f64) -> String {
-    let decimals = if figure < 10.0 { 2 } else { usize::from(figure < 100.0) };
+    let decimals = match figure.abs() {
+        small if small < 1.0 => 3,
+        small if small < 10.0 => 2,
+        other => usize::from(other < 100.0),
+    };
     format!("{figure:.decimals$}")
 }
 
 /// One line: a side A and, where there is something to compare it to, a side B.
 struct Row {
-    work: &'static str,
-    unit: &'static str,
+    work: Work,
     a: Side,
     b: Option<Side>,
 }
@@ -68,20 +127,33 @@ impl Row {
         self.b.as_ref().map(|b| self.a.median() / b.median())
     }
 
-    fn json(&self) -> String {
-        let b = self.b.as_ref().map_or("null".into(), Side::json);
-        let ratio = self.ratio().map_or("null".into(), |ratio| format!("{ratio:.3}"));
-        let (work, unit, a) = (self.work, self.unit, self.a.json());
-        format!(r#"{{"work":"{work}","unit":"{unit}","a":{a},"b":{b},"ratio":{ratio}}}"#)
+    /// Whether it is what it is to be; None where nothing was asked.
+    fn met(&self) -> Option<bool> {
+        Some(self.work.target?.met(self.ratio()?))
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "work": self.work.name,
+            "unit": self.work.unit,
+            "a": self.a.json(),
+            "b": self.b.as_ref().map(Side::json),
+            "ratio": self.ratio(),
+            "target": self.work.target.map(|target| target.to_string()),
+            "met": self.met(),
+        })
     }
 }
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<32}{:<5}{}  ", self.work, self.unit, self.a)?;
-        match (&self.b, self.ratio()) {
-            (Some(b), Some(ratio)) => write!(f, "{b}{:>7}", rounded(ratio)),
-            _ => write!(f, "(nothing to compare to yet)"),
+        write!(f, "{:<36}{:<6}{}  ", self.work.name, self.work.unit, self.a)?;
+        let (Some(b), Some(ratio)) = (&self.b, self.ratio()) else { return write!(f, "-") };
+        write!(f, "{b}{:>7}", rounded(ratio))?;
+        match (self.work.target, self.met()) {
+            (Some(target), Some(true)) => write!(f, "  {target}, met"),
+            (Some(target), _) => write!(f, "  {target}, MISSED"),
+            (None, _) => Ok(()),
         }
     }
 }
@@ -93,7 +165,7 @@ pub(crate) struct Table(Vec<Row>);
 impl Table {
     pub(crate) fn new() -> Self {
         println!(
-            "{:<32}{:<5}{:<24}{:>8}{:>8}{:>8}  {:<24}{:>8}{:>8}{:>8}{:>7}",
+            "{:<36}{:<6}{:<22}{:>8}{:>8}{:>7}  {:<22}{:>8}{:>8}{:>7}{:>7}  target",
             "work", "unit", "A", "median", "min", "spread", "B", "median", "min", "spread", "A/B"
         );
         Self::default()
@@ -105,15 +177,15 @@ impl Table {
     }
 
     /// Measures A and B in turns, so that what else the machine does hits both: A B, B A, A B … after one round that
-    /// does not count. Each call answers one figure in `unit`.
+    /// does not count. Each call answers one figure in the work's unit.
     pub(crate) fn compare(
         &mut self,
-        (work, unit, rounds): (&'static str, &'static str, usize),
+        work: Work,
         (a, mut measure_a): (&'static str, impl FnMut() -> f64),
         (b, mut measure_b): (&'static str, impl FnMut() -> f64),
     ) {
         let (mut figures_a, mut figures_b) = (Vec::new(), Vec::new());
-        for round in 0..=rounds {
+        for round in 0..=work.rounds {
             if round % 2 == 0 {
                 figures_a.push(measure_a());
             }
@@ -122,27 +194,44 @@ impl Table {
                 figures_a.push(measure_a());
             }
         }
-        self.pair((work, unit), (a, figures_a.split_off(1)), (b, figures_b.split_off(1)));
+        self.pair(work, (a, figures_a.split_off(1)), (b, figures_b.split_off(1)));
     }
 
     /// Two sides that were measured already.
     pub(crate) fn pair(
         &mut self,
-        (work, unit): (&'static str, &'static str),
+        work: Work,
         (a, figures_a): (&'static str, Vec<f64>),
         (b, figures_b): (&'static str, Vec<f64>),
     ) {
-        self.add(Row { work, unit, a: Side::new(a, figures_a), b: Some(Side::new(b, figures_b)) });
+        self.add(Row { work, a: Side::new(a, figures_a), b: Some(Side::new(b, figures_b)) });
     }
 
-    /// One side that has no other yet.
-    pub(crate) fn alone(&mut self, work: &'static str, unit: &'static str, figures: Vec<f64>) {
-        self.add(Row { work, unit, a: Side::new("mount", figures), b: None });
+    /// One side that has no other.
+    pub(crate) fn alone(&mut self, work: Work, figures: Vec<f64>) {
+        self.add(Row { work, a: Side::new("mount", figures), b: None });
     }
 
-    /// The same for programs: a line of JSON for each row.
-    pub(crate) fn print_json(&self) {
-        self.0.iter().for_each(|row| println!("{}", row.json()));
+    /// Says which targets were missed.
+    pub(crate) fn print_verdict(&self) {
+        let judged = self.0.iter().filter_map(|row| row.met().map(|met| (row, met)));
+        let missed: Vec<_> = judged.clone().filter(|(_, met)| !met).map(|(row, _)| row.work.name).collect();
+        println!("\n{} of {} targets met", judged.count() - missed.len(), missed.len() + self.met());
+        if !missed.is_empty() {
+            println!("missed: {}", missed.join("; "));
+        }
+    }
+
+    fn met(&self) -> usize {
+        self.0.iter().filter(|row| row.met() == Some(true)).count()
+    }
+
+    /// Keeps all lines for programs.
+    pub(crate) fn save(&self, path: &Path, machine: &str) {
+        let rows: Vec<_> = self.0.iter().map(Row::json).collect();
+        let text = serde_json::json!({ "machine": machine, "rows": rows });
+        std::fs::write(path, format!("{text:#}\n")).expect("the file of results");
+        println!("as JSON: {}", path.display());
     }
 }
 

@@ -2,7 +2,9 @@
 
 use middlebox_sdk::File;
 use nfio_host::error::Result;
-use nfio_host::fs::operations::{Access, Caller, Lane, OnChange, Operations, TypeState, Written};
+use nfio_host::fs::operations::{
+    Access, Caller, Lane, OnChange, OnDiskChange, Operations, TypeState, Written,
+};
 use nfio_host::tree::Instance;
 use nfio_host::vnf::VnfsOperations;
 use std::fs;
@@ -98,6 +100,14 @@ impl Operations for Planted {
 
     fn on_change(&self, changed: OnChange) {
         self.inner.on_change(changed);
+    }
+
+    fn on_disk_change(&self, changed: OnDiskChange) {
+        self.inner.on_disk_change(changed);
+    }
+
+    fn modules_changed(&self) -> SystemTime {
+        self.inner.modules_changed()
     }
 
     fn modules(&self) -> Vec<String> {

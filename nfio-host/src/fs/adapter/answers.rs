@@ -28,10 +28,12 @@ pub(super) fn caller(request: &Request) -> Caller {
 }
 
 pub(super) fn fopen(io: Io) -> FopenFlags {
-    match io {
-        Io::Cached => FopenFlags::empty(),
-        Io::Direct => FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES,
-    }
+    // There is nothing to flush at a close: no write is kept back, here or in the kernel.
+    FopenFlags::FOPEN_NOFLUSH
+        | match io {
+            Io::Ordinary => FopenFlags::empty(),
+            Io::Direct => FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES,
+        }
 }
 
 pub(super) fn empty(reply: ReplyEmpty, answer: Answer<()>) {

@@ -2,13 +2,14 @@
 //! here, so that none of fuser's defaults answers ENOSYS, which the kernel would remember.
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, INodeNo, InitFlags,
+    AccessFlags, BackingId, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, INodeNo, InitFlags,
     IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags,
     ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
     ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
     TimeOrNow, WriteFlags,
 };
 use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,8 +17,9 @@ use std::time::SystemTime;
 
 use super::answers::{GENERATION, attr, caller, empty, entry, fopen, guarded, statfs, write, xattr};
 use super::convert::{attributes, device, kind, refusal, time};
-use crate::fs::files::Write;
+use crate::fs::files::{Io, Write};
 use crate::fs::ordinary::Change;
+use crate::fs::passthrough::Passthrough;
 use crate::fs::polls::Wake;
 use crate::fs::{Answer, Nfio};
 
@@ -26,20 +28,38 @@ const MAX_WRITE: u32 = 1 << 20;
 /// A file system as fuser wants it.
 pub(super) struct Adapter {
     nfio: Arc<Nfio>,
+    /// None: this kernel cannot pass files through.
+    passthrough: Option<Passthrough<BackingId>>,
 }
 
 impl Adapter {
-    pub(super) fn new(nfio: Nfio) -> Self {
-        Self { nfio: Arc::new(nfio) }
+    pub(super) fn new(nfio: Arc<Nfio>) -> Self {
+        Self { nfio, passthrough: None }
+    }
+
+    /// Which way the bytes of an ordinary file go that is open as `handle`.
+    fn way(
+        &self,
+        node: u64,
+        (handle, io): (u64, Io),
+        register: impl FnOnce(BorrowedFd<'_>) -> std::io::Result<BackingId>,
+    ) -> Option<Arc<BackingId>> {
+        let passthrough = self.passthrough.as_ref().filter(|_| io == Io::Ordinary)?;
+        passthrough.enter(node, || {
+            // What cannot be passed through (a file system stacked too deep) comes to us, as every file once did.
+            self.nfio.with_descriptor(handle, |fd| register(fd).ok())
+        })
     }
 }
 
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        // AUTO_INVAL_DATA: pages and listings that the kernel keeps go when the time of modification is another.
         // KILLPRIV_V2: without it the kernel asks for security.capability at each write. No writeback cache: it
         // would exclude passthrough. No ACLs, no lock flags: the kernel keeps locks by itself.
         let wanted = InitFlags::FUSE_ATOMIC_O_TRUNC
             | InitFlags::FUSE_HANDLE_KILLPRIV_V2
+            | InitFlags::FUSE_AUTO_INVAL_DATA
             | InitFlags::FUSE_DO_READDIRPLUS
             | InitFlags::FUSE_READDIRPLUS_AUTO
             | InitFlags::FUSE_PARALLEL_DIROPS;
@@ -51,6 +71,9 @@ impl Filesystem for Adapter {
         if let Err(most) = config.set_max_write(MAX_WRITE) {
             let _ = config.set_max_write(most);
         }
+        let passes = config.set_max_stack_depth(self.nfio.stack_depth()).is_ok()
+            && config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok();
+        self.passthrough = passes.then(Passthrough::default);
         Ok(())
     }
 
@@ -171,7 +194,13 @@ impl Filesystem for Adapter {
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         guarded("open", move || match self.nfio.open(node.0, flags.0, caller(request)) {
-            Ok((handle, io)) => reply.opened(FileHandle(handle), fopen(io)),
+            Ok((handle, io)) => {
+                let way = self.way(node.0, (handle, io), |fd| reply.open_backing(fd));
+                match way {
+                    Some(backing) => reply.opened_passthrough(FileHandle(handle), fopen(io), &backing),
+                    None => reply.opened(FileHandle(handle), fopen(io)),
+                }
+            }
             Err(errno) => reply.error(refusal(errno)),
         });
     }
@@ -229,7 +258,7 @@ impl Filesystem for Adapter {
     fn release(
         &self,
         _request: &Request,
-        _node: INodeNo,
+        node: INodeNo,
         handle: FileHandle,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
@@ -237,7 +266,10 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         guarded("release", move || {
-            self.nfio.release(handle.0);
+            let ordinary = self.nfio.release(handle.0);
+            if let Some(passthrough) = self.passthrough.as_ref().filter(|_| ordinary) {
+                passthrough.leave(node.0);
+            }
             reply.ok();
         });
     }
@@ -253,23 +285,22 @@ impl Filesystem for Adapter {
         guarded("fsync", move || empty(reply, self.nfio.fsync(handle.0, data_only)));
     }
 
-    fn opendir(&self, _request: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        guarded("opendir", move || match self.nfio.opendir(node.0) {
-            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
-            Err(errno) => reply.error(refusal(errno)),
-        });
+    fn opendir(&self, _request: &Request, _node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        // The one ENOSYS: it tells the kernel (5.1 and later) to open directories without asking, for the whole mount,
+        // and to keep their listings.
+        reply.error(fuser::Errno::ENOSYS);
     }
 
     fn readdir(
         &self,
         _request: &Request,
-        _node: INodeNo,
-        handle: FileHandle,
+        node: INodeNo,
+        _handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
         guarded("readdir", move || {
-            let listed = self.nfio.readdir(handle.0, offset, &mut |next, listed| {
+            let listed = self.nfio.readdir(node.0, offset, &mut |next, listed| {
                 !reply.add(INodeNo(listed.node), next, kind(listed.kind), &listed.name)
             });
             match listed {
@@ -282,13 +313,13 @@ impl Filesystem for Adapter {
     fn readdirplus(
         &self,
         _request: &Request,
-        _node: INodeNo,
-        handle: FileHandle,
+        node: INodeNo,
+        _handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
         guarded("readdirplus", move || {
-            let listed = self.nfio.readdirplus(handle.0, offset, &mut |next, name, entry| {
+            let listed = self.nfio.readdirplus(node.0, offset, &mut |next, name, entry| {
                 let shown = attributes(&entry.attributes);
                 !reply.add(shown.ino, next, name, &entry.ttl, &shown, GENERATION)
             });
@@ -303,25 +334,23 @@ impl Filesystem for Adapter {
         &self,
         _request: &Request,
         _node: INodeNo,
-        handle: FileHandle,
+        _handle: FileHandle,
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        guarded("releasedir", move || {
-            self.nfio.release(handle.0);
-            reply.ok();
-        });
+        // Nothing was opened.
+        reply.ok();
     }
 
     fn fsyncdir(
         &self,
         _request: &Request,
-        _node: INodeNo,
-        handle: FileHandle,
+        node: INodeNo,
+        _handle: FileHandle,
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        guarded("fsyncdir", move || empty(reply, self.nfio.fsync(handle.0, data_only)));
+        guarded("fsyncdir", move || empty(reply, self.nfio.fsync_directory(node.0, data_only)));
     }
 
     fn statfs(&self, _request: &Request, _node: INodeNo, reply: ReplyStatfs) {
@@ -371,8 +400,14 @@ impl Filesystem for Adapter {
     ) {
         guarded("create", move || match self.nfio.create(parent.0, name, mode, flags, caller(request)) {
             Ok((entry, handle, io)) => {
-                let shown = attributes(&entry.attributes);
-                reply.created(&entry.ttl, &shown, GENERATION, FileHandle(handle), fopen(io));
+                let (shown, file) = (attributes(&entry.attributes), FileHandle(handle));
+                let way = self.way(entry.attributes.node, (handle, io), |fd| reply.open_backing(fd));
+                match way {
+                    Some(backing) => {
+                        reply.created_passthrough(&entry.ttl, &shown, GENERATION, file, fopen(io), &backing);
+                    }
+                    None => reply.created(&entry.ttl, &shown, GENERATION, file, fopen(io)),
+                }
             }
             Err(errno) => reply.error(refusal(errno)),
         });

@@ -19,6 +19,8 @@ pub(super) struct Node {
     pub(super) lookups: u64,
     /// Its backing inode has the same number, on ROOT's device.
     pub(super) numbered: bool,
+    /// Its file in ROOT is a regular one.
+    pub(super) regular: bool,
     name: Option<(u64, Name)>,
     children: Option<Box<Children>>,
     rare: Option<Box<Rare>>,

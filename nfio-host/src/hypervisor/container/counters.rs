@@ -1,6 +1,5 @@
 //! Counters of a guest's interfaces, from the kernel: `/proc/<pid>/net/dev`.
 
-use std::fs;
 use std::io;
 
 use super::process::Held;
@@ -8,13 +7,15 @@ use crate::hypervisor::Counters;
 
 /// The counters of the guest whose first process this is; None where it has ended.
 pub(in crate::hypervisor) fn read(init: &Held) -> io::Result<Option<Counters>> {
-    let text = fs::read_to_string(format!("/proc/{}/net/dev", init.pid()));
+    let path = format!("/proc/{}/net/dev", init.pid());
+    let text = init.interfaces.read(path.as_ref());
     // Asked after reading: as long as it lives, its pid is nobody else's.
     if !init.alive() {
         return Ok(None);
     }
-    let text = text?;
-    sum(&text).map(Some).ok_or_else(|| io::Error::other(format!("/proc/{}/net/dev is malformed", init.pid())))
+    let text = String::from_utf8(text?).ok();
+    let sum = text.as_deref().and_then(sum);
+    sum.map(Some).ok_or_else(|| io::Error::other(format!("{path} is malformed")))
 }
 
 /// All interfaces but lo. Columns: received bytes, packets, errors, dropped, four more; sent ones likewise.

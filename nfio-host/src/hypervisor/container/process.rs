@@ -9,6 +9,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use super::again::Again;
+
 /// A process as a record names it: its pid alone would be somebody else's after reuse, after a reboot, or in
 /// another PID namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +69,10 @@ fn start_time(pid: i32) -> io::Result<u64> {
 pub(in crate::hypervisor) struct Held {
     pid: i32,
     fd: OwnedFd,
+    /// Its `/proc/<pid>/net/dev`.
+    pub(in crate::hypervisor) interfaces: Again,
+    /// The switch of its freezer control group, where the driver has one.
+    pub(in crate::hypervisor) freezer: Again,
 }
 
 impl Held {
@@ -77,7 +83,8 @@ impl Held {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the kernel has just made this descriptor for us alone.
-        Ok(Self { pid, fd: unsafe { OwnedFd::from_raw_fd(fd as i32) } })
+        let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+        Ok(Self { pid, fd, interfaces: Again::default(), freezer: Again::default() })
     }
 
     pub(in crate::hypervisor) fn pid(&self) -> i32 {

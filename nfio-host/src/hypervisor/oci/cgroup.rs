@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{DEVICES, PIDS_LIMIT};
+use crate::hypervisor::container::again::Again;
 
 const PARENT: &str = "nfio";
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -166,6 +167,14 @@ impl Cgroup {
         self.freezer().is_some_and(|freezer| freezer.wanted())
     }
 
+    /// As [`is_frozen`](Self::is_frozen), for whoever asks again and again during one run of the guest.
+    pub(super) fn is_frozen_still(&self, kept: &Again) -> bool {
+        self.freezer_of_guest().is_some_and(|freezer| {
+            // Missing: the guest has just ended.
+            kept.read(&freezer.switch()).is_ok_and(|text| text.trim_ascii() == b"1")
+        })
+    }
+
     fn set_frozen(&self, on: bool) -> io::Result<()> {
         let freezer = self.freezer().ok_or_else(|| {
             io::Error::other(
@@ -180,13 +189,18 @@ impl Cgroup {
     }
 
     fn freezer(&self) -> Option<Freezer> {
+        self.freezer_of_guest().filter(|freezer| freezer.dir.is_dir())
+    }
+
+    /// Where the guest's freezer is while it runs.
+    fn freezer_of_guest(&self) -> Option<Freezer> {
         let find = |v2: bool| {
             self.hierarchies
                 .iter()
                 .find(|h| h.v2 == v2 && (v2 || h.controllers.iter().any(|c| c == "freezer")))
                 .map(|h| Freezer { dir: h.mount.join(PARENT).join(&self.short), v2 })
         };
-        find(false).or_else(|| find(true)).filter(|freezer| freezer.dir.is_dir())
+        find(false).or_else(|| find(true))
     }
 
     /// Kills whatever is left in the guest's groups and removes them.
@@ -269,8 +283,12 @@ impl Freezer {
 
     /// Whether it is to be frozen.
     fn wanted(&self) -> bool {
-        let file = if self.v2 { "cgroup.freeze" } else { "freezer.self_freezing" };
-        fs::read_to_string(self.dir.join(file)).is_ok_and(|text| text.trim() == "1")
+        fs::read_to_string(self.switch()).is_ok_and(|text| text.trim() == "1")
+    }
+
+    /// The file that says so by 1.
+    fn switch(&self) -> PathBuf {
+        self.dir.join(if self.v2 { "cgroup.freeze" } else { "freezer.self_freezing" })
     }
 
     /// Whether all its processes stand still.
