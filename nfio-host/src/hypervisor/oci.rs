@@ -78,6 +78,10 @@ const STOP_TIMEOUT: u32 = 10;
 /// How long a command in a guest may take. Callers give up much earlier (`[deadlines]`); this is when the
 /// command goes too, and with it the helper and the thread that wait for it.
 const COMMAND_LIMIT: Duration = Duration::from_secs(3600);
+/// Exit code of a command that SIGKILL ended.
+const KILLED: i32 = 128 + 9;
+/// From the end of a guest's processes to that of its first one, at most.
+const LAST: Duration = Duration::from_millis(200);
 
 /// Addresses of guests where nfio.toml does not say.
 pub const SUBNET: &str = "10.203.0.0/16";
@@ -417,10 +421,16 @@ impl Hypervisor for Oci {
     }
 
     fn execute_in_guest(&self, guest: &Guest, execution: &Execution) -> Result<Output> {
-        self.awake(guest)?;
+        let init = self.awake(guest)?;
         container::command(&execution.argv, "the command")?;
-        helper::execute(&self.helper, &self.dir(&guest.labels.id), execution, self.config.command_limit)
-            .map_err(|e| class(e, HypervisorError::CommandExecution, &guest.name))
+        let done =
+            helper::execute(&self.helper, &self.dir(&guest.labels.id), execution, self.config.command_limit);
+        if done.as_ref().map_or(true, |output| output.exit_code == KILLED) {
+            // A guest that ends takes its processes along before its first one is seen to have ended: whoever asks next
+            // is told so.
+            init.ended_within(LAST);
+        }
+        done.map_err(|e| class(e, HypervisorError::CommandExecution, &guest.name))
     }
 
     fn put_file(&self, guest: &Guest, file: &PutFile) -> Result<()> {
