@@ -82,6 +82,8 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(3600);
 const KILLED: i32 = 128 + 9;
 /// From the end of a guest's processes to that of its first one, at most.
 const LAST: Duration = Duration::from_millis(200);
+/// From the end of a guest to that of its monitor, at most; mostly a tenth of a second.
+const MONITOR_ENDS: Duration = Duration::from_secs(2);
 
 /// Addresses of guests where nfio.toml does not say.
 pub const SUBNET: &str = "10.203.0.0/16";
@@ -448,6 +450,12 @@ impl Hypervisor for Oci {
             let text = format!("{}: {} cannot be written: {e}", guest.name, file.path);
             HypervisorError::CommandExecution(text).into()
         })
+    }
+
+    fn settle_log(&self, guest: &Guest) {
+        // The monitor writes it, and ends after it. Where that takes longer, or there is nothing to wait for, what is
+        // there has to do.
+        let _ = self.dir(&guest.labels.id).lock(MONITOR_ENDS);
     }
 
     fn guest_status(&self, guest: &Guest) -> Result<Status> {
