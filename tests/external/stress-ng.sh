@@ -18,10 +18,10 @@ start_mount stress-ng
 : >"$work/failed"
 : >"$work/bare"
 
-# stress DIRECTORY STRESSOR: its words into $work/words, and how it ended (stress-ng(1), EXIT STATUS) into $code.
+# stress DIRECTORY STRESSOR: runs it, from within the directory as some leave files where they were started; its words into $work/words, and how it ended (stress-ng(1), EXIT STATUS) into $code.
 stress() {
     code=0
-    timeout -k 10 120 stress-ng --temp-path "$1" "--$2" 2 --timeout ${seconds}s --verify --oomable \
+    (cd "$1" && exec timeout -k 10 120 stress-ng --temp-path "$1" "--$2" 2 --timeout ${seconds}s --verify --oomable) \
         >"$work/words" 2>&1 || code=$?
 }
 
@@ -42,7 +42,7 @@ for stressor in $(stress-ng --class 'filesystem?' | sed 's/.*: //'); do
     fi
     echo "$stressor" >>"$work/run"
     # What is left behind by one is not for the next.
-    find "$below" "$bare" -mindepth 1 -name 'tmp-stress-ng*' -prune -exec rm -rf {} +
+    find "$below" "$bare" -mindepth 1 \( -name 'tmp-stress-ng*' -o -name 'stress-*' \) -prune -exec rm -rf {} +
 done
 sound=0
 end_mount || sound=1
