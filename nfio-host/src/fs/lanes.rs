@@ -16,8 +16,11 @@ use super::Answer;
 
 /// How long a thread without work stays.
 const IDLE: Duration = Duration::from_secs(10);
-/// Threads over all lanes. Beyond it calls wait for a thread as they wait for their lane.
+/// Threads over all lanes for calls that somebody waits for. Beyond it calls wait for a thread as they wait for their lane.
 const MAX_THREADS: usize = 512;
+/// Threads in all: those too that calls hold whose caller has had ETIMEDOUT. A tenant whose guests never answer holds
+/// these, and not the others.
+const MAX_WITH_OVERDUE: usize = 8 * MAX_THREADS;
 
 /// What a call asks of its lane ([`Lane::Bounded`](super::operations::Lane)).
 #[derive(Debug, Clone)]
@@ -55,6 +58,8 @@ struct State {
     ready: VecDeque<u64>,
     next: u64,
     threads: usize,
+    /// Calls that have missed their deadline, and hold a thread still.
+    overdue: usize,
     /// Threads that will look at what is ready before they rest: resting, starting or giving an answer.
     free: usize,
     timer: bool,
@@ -233,7 +238,10 @@ impl Shared {
 
     /// Sees to it that a thread takes up what is ready.
     fn wake(self: &Arc<Self>, state: &mut State) -> Answer<()> {
-        if state.ready.len() > state.free && state.threads < MAX_THREADS {
+        while state.ready.len() > state.free
+            && state.threads - state.overdue < MAX_THREADS
+            && state.threads < MAX_WITH_OVERDUE
+        {
             match self.spawn("nfio-lane", Self::work) {
                 Ok(()) => {
                     state.threads += 1;
@@ -241,7 +249,7 @@ impl Shared {
                 }
                 // Another thread takes it up when it is done; without any there is nobody.
                 Err(errno) if state.threads == 0 => return Err(errno),
-                Err(_) => {}
+                Err(_) => break,
             }
         }
         if !state.ready.is_empty() {
@@ -330,6 +338,9 @@ impl State {
     /// Takes a call out of its lane and of all lists.
     fn leave(&mut self, id: u64) -> Option<Entry> {
         let entry = self.calls.remove(&id)?;
+        if entry.stage == Stage::Overdue {
+            self.overdue -= 1;
+        }
         self.deadlines.remove(&(entry.deadline, id));
         if let Some(lane) = self.lanes.get_mut(&entry.lane) {
             lane.running.retain(|other| *other != id);
@@ -366,6 +377,7 @@ impl State {
                 }
             } else {
                 entry.stage = Stage::Overdue;
+                self.overdue += 1;
             }
         }
         late

@@ -211,3 +211,21 @@ fn threads_are_reused() {
     }
     assert_eq!(lanes.shared.lock().threads, 1);
 }
+
+#[test]
+fn calls_past_their_deadline_do_not_keep_others_from_a_thread() {
+    let lanes = Lanes::new();
+    let own = |number: usize| Rules { key: number.to_string(), ..rules(1, 0, LONG) };
+    let stuck: Vec<Held> = (0..MAX_THREADS).map(|number| hold(&lanes, own(number), 0)).collect();
+    stuck.iter().for_each(Held::wait_begun);
+    let next = hold(&lanes, Rules { deadline: 3 * LONG, ..own(MAX_THREADS) }, 7);
+    assert!(next.begun.try_recv().is_err(), "no thread is left while somebody waits for all of them");
+    after_long(&lanes);
+    // As the timer does after what it has let expire.
+    lanes.shared.wake(&mut lanes.shared.lock()).unwrap();
+    next.wait_begun();
+    next.release();
+    assert_eq!(next.answer(), Ok(7));
+    stuck.iter().for_each(Held::release);
+    eventually(&lanes, |state| state.calls.is_empty() && state.overdue == 0);
+}
