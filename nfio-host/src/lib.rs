@@ -5,6 +5,7 @@ pub mod beneath;
 pub mod chain;
 pub mod cli;
 pub mod config;
+mod descriptors;
 pub mod error;
 mod fault;
 pub mod fs;

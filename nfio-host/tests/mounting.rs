@@ -214,3 +214,15 @@ fn what_nfio_starts_inherits_no_blocked_signal() {
     let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
     assert_eq!(u64::from_str_radix(blocked.trim(), 16), Ok(0));
 }
+
+#[test]
+fn nfio_may_have_as_many_descriptors_as_its_hard_limit_allows() {
+    let room = Room::new();
+    let words = "ulimit -S -n 256; ulimit -H -n 4096; exec \"$0\" mount --hypervisor Oci --module-root plugins root mnt";
+    let mut shell = Command::new("sh");
+    shell.current_dir(room.0.path()).args(["-c", words, env!("CARGO_BIN_EXE_nfio")]);
+    assert!(shell.status().unwrap().success());
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", room.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["4096", "4096"]);
+}

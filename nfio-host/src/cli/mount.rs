@@ -14,6 +14,7 @@ use super::mountpoint::Mountpoint;
 use super::signals::Signals;
 use super::{MountArgs, daemon, log_to_stderr, serve};
 use crate::config::Config;
+use crate::descriptors;
 use crate::error::{NfioError, Result};
 use crate::hypervisor::{factory, oci};
 use crate::root::{self, Root};
@@ -77,6 +78,7 @@ fn serve_until_unmounted(
     log: impl FnOnce(&Root) -> Result<()>,
     ready: impl FnOnce(),
 ) -> Result<()> {
+    descriptors::raise()?;
     let signals = Signals::catch()?;
     factory::find(&config.hypervisor)?;
     let root = root::locate(&args.root)?;

@@ -38,6 +38,11 @@ fn ways_out_are_closed() {
     }
     assert_eq!(out(&bed.sh(&guest, "grep -E 'Seccomp:|NoNewPrivs' /proc/self/status | tr -dc 0-9")), "12");
     assert_eq!(out(&bed.sh(&guest, "grep -E 'Seccomp:|NoNewPrivs' /proc/1/status | tr -dc 0-9")), "12");
+    // Whatever nfio may have, programs that use select(2) are safe.
+    assert_eq!(
+        out(&bed.sh(&guest, "ulimit -S -n; awk '/^Max open files/ { print $4 }' /proc/1/limits")),
+        "1024\n1024"
+    );
     // What a middlebox does for a living goes.
     for script in [
         "nft add table inet t && nft add chain inet t c '{ type filter hook input priority 0; }' && nft list ruleset",

@@ -20,6 +20,7 @@ use std::time::Duration;
 use super::binary::Binary;
 use super::state::GuestDir;
 use super::{exec, join, monitor};
+use crate::descriptors;
 use crate::error::{HypervisorError, NfioError, Result};
 use crate::fault::{self, Step};
 #[cfg(feature = "libvirt")]
@@ -58,6 +59,10 @@ enum Answer<T> {
 pub fn helper_main(args: &[OsString]) -> ExitCode {
     // SAFETY: closes descriptors that this program has not made and nothing in it refers to.
     unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    if let Err(e) = descriptors::limit_as_guest() {
+        eprintln!("nfio oci: the limit of descriptors cannot be set: {e}");
+        return ExitCode::FAILURE;
+    }
     // Named after the descriptor that it was executed from, it would be a riddle in every list of processes.
     let _ = nix::sys::prctl::set_name(c"nfio-oci");
     let seconds = |text: &OsString| text.to_str()?.parse().ok().map(Duration::from_secs);
