@@ -22,6 +22,8 @@ const ROOT_TOML: &str = "root.toml";
 const RECORD: &str = "record.toml";
 /// An instance's UUID; guests are found by it, so a copy makes its own.
 const ID: &str = "id";
+/// What drivers keep of their guests.
+const DRIVERS_STATE: [&str; 3] = ["oci/guests", "docker", "libvirt"];
 
 /// Why a ROOT is not where it was last.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -139,7 +141,10 @@ fn forget_guests(root: &Path) -> std::io::Result<()> {
             absent_is_fine(fs::remove_file(chain.join(file)))?;
         }
     }
-    absent_is_fine(fs::remove_dir_all(private.join("oci/guests")))
+    for state in DRIVERS_STATE {
+        absent_is_fine(fs::remove_dir_all(private.join(state)))?;
+    }
+    Ok(())
 }
 
 fn entries(directory: &Path) -> std::io::Result<Vec<std::path::PathBuf>> {
@@ -208,8 +213,8 @@ mod tests {
         let uuid = open(dir.path()).unwrap().uuid().to_owned();
         let instance = dir.path().join(".nfio/instances/firewall/fw-a");
         let chain = dir.path().join(".nfio/chains/edge");
-        let guest = dir.path().join(".nfio/oci/guests/x");
-        for made in [&instance, &chain, &guest] {
+        let guests = DRIVERS_STATE.map(|state| dir.path().join(".nfio").join(state).join("x"));
+        for made in [&instance, &chain].into_iter().chain(&guests) {
             fs::create_dir_all(made).unwrap();
         }
         for file in [RECORD, ID, "last_error"] {
@@ -217,7 +222,8 @@ mod tests {
             fs::write(chain.join(file), "").unwrap();
         }
         assert_ne!(Root::open(dir.path(), Relocation::Copied).unwrap().uuid(), uuid);
-        assert!(!instance.join(RECORD).exists() && !instance.join(ID).exists() && !guest.exists());
+        assert!(!instance.join(RECORD).exists() && !instance.join(ID).exists());
+        assert!(guests.iter().all(|guest| !guest.exists()));
         assert!(!chain.join(RECORD).exists() && !chain.join(ID).exists());
         assert!(instance.join("last_error").exists());
     }
