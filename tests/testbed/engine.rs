@@ -1,17 +1,17 @@
 //! Docker Engines of the test bed's own: each a `dockerd` in a network namespace of its own, all of whose state lies
 //! below `/run`. They never touch the machine's own engine, and end with the test bed.
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
 
+use crate::daemon::Daemon;
 use crate::network::{Network, does};
-use crate::{Place, certificates, eventually, image, sshd};
+use crate::{Place, certificates, image, sshd};
 
 /// The images that every engine has.
 const IMAGES: [&str; 1] = ["firewall"];
@@ -21,8 +21,7 @@ const IMAGES: [&str; 1] = ["firewall"];
 pub struct Engine {
     directory: PathBuf,
     network: Network,
-    /// None while it is killed.
-    process: Mutex<Option<Child>>,
+    daemon: Daemon,
     images: Mutex<Vec<String>>,
     /// The environment that reaches its host's SSH server, once that runs.
     ssh: OnceLock<Vec<(&'static str, String)>>,
@@ -58,9 +57,9 @@ impl Engine {
         certificates::make(&directory.join("tls"), &network.address());
         fs::write(directory.join("daemon.json"), "{}\n").expect("daemon.json");
         let engine = Self {
+            daemon: Daemon::new(directory.join("log")),
             directory,
             network,
-            process: Mutex::default(),
             images: Mutex::default(),
             ssh: OnceLock::new(),
         };
@@ -74,7 +73,6 @@ impl Engine {
     /// Starts the daemon, which does not run, and waits until it answers.
     #[track_caller]
     pub fn run(&self) {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.file("log")).expect("a log");
         let tls = self.tls();
         let mut command = self.network.command("dockerd");
         for (option, file) in [
@@ -94,41 +92,25 @@ impl Engine {
         }
         command.arg("-H").arg(format!("unix://{}", self.socket().display()));
         command.arg("-H").arg(format!("tcp://{}:2376", self.address()));
-        let errors = log.try_clone().expect("a descriptor");
-        let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().expect("dockerd");
-        *self.process() = Some(child);
-        eventually(&format!("an engine answers (its log: {})", self.file("log").display()), || {
-            let ended = self.process().as_mut().and_then(|child| child.try_wait().expect("a child"));
-            if let Some(code) = ended {
-                panic!("dockerd ended: {code}\n{}", fs::read_to_string(self.file("log")).unwrap_or_default());
-            }
-            self.try_docker(&["version"]).status.success()
-        });
+        self.daemon.run(command, || self.try_docker(&["version"]).status.success());
     }
 
     /// Ends the daemon with SIGKILL; its guests end with it, at the latest when it comes back.
     #[track_caller]
     pub fn kill(&self) {
-        if let Some(mut child) = self.process().take() {
-            child.kill().expect("kill");
-            child.wait().expect("wait");
-        }
+        self.daemon.kill();
     }
 
     /// Ends the daemon in good order, as its service would: it stops its guests first.
     #[track_caller]
     pub fn end(&self) {
-        self.signal(Signal::SIGTERM);
-        if let Some(mut child) = self.process().take() {
-            child.wait().expect("wait");
-        }
+        self.daemon.end();
     }
 
     /// Sends the daemon a signal.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
-        let pid = self.process().as_ref().expect("it runs").id();
-        kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), signal).expect("kill");
+        self.daemon.signal(signal);
     }
 
     /// Sees to it that the engine has an image, and answers its name: `firewall`, or one that `testbed/images.sh` made.
@@ -261,21 +243,11 @@ impl Engine {
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
-
-    fn process(&self) -> MutexGuard<'_, Option<Child>> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        let Some(mut child) = self.process().take() else { return };
-        let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
-        let _ = kill(pid, Signal::SIGCONT);
-        let _ = kill(pid, Signal::SIGTERM);
-        if let Err(e) = child.wait() {
-            eprintln!("the end of an engine: {e}");
-        }
+        self.daemon.end();
     }
 }
 

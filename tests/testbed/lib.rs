@@ -3,6 +3,7 @@
 
 mod certificates;
 mod chain;
+mod daemon;
 mod engine;
 mod faults;
 mod http;

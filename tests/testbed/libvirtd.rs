@@ -1,16 +1,16 @@
 //! Libvirt daemons of the test bed's own: each a `libvirtd` in a network namespace of its own, all of whose state lies
 //! below `/run`. They never touch the machine's own libvirt, and end with the test bed.
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 
+use crate::daemon::Daemon;
 use crate::network::{Network, does};
 use crate::slots::Slots;
-use crate::{Place, certificates, eventually, sshd};
+use crate::{Place, certificates, sshd};
 
 /// Where a libvirtd keeps its state, and what of it lies where in a daemon's directory. The daemon sees its own there.
 const STATE: [(&str, &str); 4] = [
@@ -59,8 +59,7 @@ pub struct Libvirtd {
     driver: &'static str,
     directory: PathBuf,
     network: Network,
-    /// None while it is killed.
-    process: Mutex<Option<Child>>,
+    daemon: Daemon,
     /// In what environment `ssh` reaches it.
     ssh: OnceLock<Vec<(&'static str, String)>>,
     /// Returned last, when its guests have ended.
@@ -93,7 +92,7 @@ impl Libvirtd {
     /// A daemon that a test has for itself, for one virtual machine, which other hosts reach by SSH and with mutual TLS.
     pub fn remote() -> Self {
         let daemon = Self::of("qemu", Slots::take(1), true);
-        let pid = daemon.pid().to_string();
+        let pid = daemon.daemon.pid().to_string();
         let host = sshd::Host {
             address: daemon.network.address(),
             config: String::new(),
@@ -133,9 +132,9 @@ impl Libvirtd {
         }
         let daemon = Self {
             driver,
+            daemon: Daemon::new(directory.join("words")),
             directory,
             network,
-            process: Mutex::default(),
             ssh: OnceLock::new(),
             _slots: slots,
         };
@@ -147,24 +146,13 @@ impl Libvirtd {
     /// Starts the daemon, which does not run, and waits until it answers.
     #[track_caller]
     pub fn run(&self) {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.file("words")).expect("a log");
         let mut command = self.network.command("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-c", RUN, "sh"]);
         command.arg(&self.directory).arg(cache());
         for (name, place) in STATE {
             command.args([name, place]);
         }
-        let errors = log.try_clone().expect("a descriptor");
-        let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().expect("libvirtd");
-        *self.process() = Some(child);
-        eventually(&format!("a libvirtd answers (its log: {})", self.file("words").display()), || {
-            let ended = self.process().as_mut().and_then(|child| child.try_wait().expect("a child"));
-            if let Some(code) = ended {
-                let words = fs::read_to_string(self.file("words")).unwrap_or_default();
-                panic!("libvirtd ended: {code}\n{words}");
-            }
-            self.socket().exists() && self.try_virsh(&["version"]).status.success()
-        });
+        self.daemon.run(command, || self.socket().exists() && self.try_virsh(&["version"]).status.success());
     }
 
     /// The network of its guests: a bridge with DHCP. No ping before a lease: that takes three seconds of every boot.
@@ -192,20 +180,13 @@ impl Libvirtd {
     /// Ends the daemon with SIGKILL; its guests go on, and are its own again when it comes back.
     #[track_caller]
     pub fn kill(&self) {
-        if let Some(mut child) = self.process().take() {
-            child.kill().expect("kill");
-            child.wait().expect("wait");
-        }
+        self.daemon.kill();
     }
 
     /// Sends the daemon a signal.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.pid()).expect("a pid")), signal).expect("kill");
-    }
-
-    fn pid(&self) -> u32 {
-        self.process().as_ref().expect("it runs").id()
+        self.daemon.signal(signal);
     }
 
     /// Runs virsh on this daemon, which must succeed; answers what it prints, without the newlines at its end.
@@ -297,27 +278,18 @@ impl Libvirtd {
     fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
-
-    fn process(&self) -> MutexGuard<'_, Option<Child>> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Libvirtd {
     fn drop(&mut self) {
-        let Some(mut child) = self.process().take() else { return };
-        let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
-        let _ = kill(pid, Signal::SIGCONT);
-        // A daemon's guests outlive it.
+        // Its guests outlive it.
+        self.daemon.wake();
         let running = self.try_virsh(&["list", "--name"]);
         for name in String::from_utf8_lossy(&running.stdout).lines().filter(|name| !name.is_empty()) {
             self.try_virsh(&["destroy", name]);
         }
         self.try_virsh(&["net-destroy", Self::NETWORK]);
-        let _ = kill(pid, Signal::SIGTERM);
-        if let Err(e) = child.wait() {
-            eprintln!("the end of a libvirtd: {e}");
-        }
+        self.daemon.end();
     }
 }
 
