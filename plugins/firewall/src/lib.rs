@@ -14,7 +14,6 @@ use middlebox_sdk::{File, Middlebox, NfioError, Result, Type, Vnf};
 use nft::Count;
 
 const DROPS: &str = "stats/pkt_drops";
-const RULES: &str = "stats/rules";
 
 /// The type.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,13 +21,7 @@ pub struct Firewall;
 
 impl Middlebox for Firewall {
     fn describe(&self) -> Type {
-        Type::new("firewall", env!("CARGO_PKG_VERSION"))
-            .file(File::value(DROPS))
-            .file(File::value(RULES).mode(0o440))
-            .capability("NET_ADMIN")
-            .capability("NET_RAW")
-            .sysctl("net.ipv4.ip_forward", "1")
-            .sysctl("net.ipv6.conf.all.forwarding", "1")
+        nft::forwarding("firewall", env!("CARGO_PKG_VERSION")).file(File::value(DROPS))
     }
 
     fn read(&self, vnf: &Vnf<'_>, file: &str) -> Result<Vec<u8>> {
@@ -38,7 +31,7 @@ impl Middlebox for Firewall {
                 let by_interfaces = vnf.counters()?.pkt_drops;
                 Ok(format!("{}\n", by_rules.saturating_add(by_interfaces)).into_bytes())
             }
-            RULES => nft::rules(vnf).map(String::into_bytes),
+            nft::RULES => nft::rules(vnf).map(String::into_bytes),
             _ => Err(NfioError::posix(ENOENT, format!("a firewall has no file {file}"))),
         }
     }

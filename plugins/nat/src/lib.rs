@@ -46,7 +46,6 @@ use middlebox_sdk::{File, Middlebox, NfioError, Result, Type, Vnf};
 use nft::Count;
 
 const TRANSLATIONS: &str = "stats/translations";
-const RULES: &str = "stats/rules";
 
 /// The type.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,19 +53,13 @@ pub struct Nat;
 
 impl Middlebox for Nat {
     fn describe(&self) -> Type {
-        Type::new("nat", env!("CARGO_PKG_VERSION"))
-            .file(File::value(TRANSLATIONS))
-            .file(File::value(RULES).mode(0o440))
-            .capability("NET_ADMIN")
-            .capability("NET_RAW")
-            .sysctl("net.ipv4.ip_forward", "1")
-            .sysctl("net.ipv6.conf.all.forwarding", "1")
+        nft::forwarding("nat", env!("CARGO_PKG_VERSION")).file(File::value(TRANSLATIONS))
     }
 
     fn read(&self, vnf: &Vnf<'_>, file: &str) -> Result<Vec<u8>> {
         match file {
             TRANSLATIONS => Ok(format!("{}\n", nft::translated(vnf)?).into_bytes()),
-            RULES => nft::rules(vnf).map(String::into_bytes),
+            nft::RULES => nft::rules(vnf).map(String::into_bytes),
             _ => Err(NfioError::posix(ENOENT, format!("a nat has no file {file}"))),
         }
     }
@@ -95,7 +88,7 @@ mod tests {
         let ty = Type::from_text(&Nat.describe().to_text().unwrap()).unwrap();
         assert_eq!(ty.name, "nat");
         let files: Vec<_> = ty.files.iter().map(|file| (file.path.as_str(), file.mode)).collect();
-        assert_eq!(files, [(TRANSLATIONS, 0o444), (RULES, 0o440)]);
+        assert_eq!(files, [(nft::RULES, 0o440), (TRANSLATIONS, 0o444)]);
         assert_eq!(ty.needs.capabilities, ["NET_ADMIN", "NET_RAW"]);
         assert!(ty.needs.sysctls.contains_key("net.ipv4.ip_forward"));
     }
@@ -134,7 +127,7 @@ mod tests {
             Output { stdout: listing.into(), ..Output::default() }
         });
         assert_eq!(Nat.read(&guest.during(Call::Read), TRANSLATIONS).unwrap(), b"7\n");
-        assert_eq!(Nat.read(&guest.during(Call::Read), RULES).unwrap(), listing.as_bytes());
+        assert_eq!(Nat.read(&guest.during(Call::Read), nft::RULES).unwrap(), listing.as_bytes());
         let stopped = Guest::new("nat", "nat-a").with_status("exited");
         assert_eq!(Nat.read(&stopped.during(Call::Read), TRANSLATIONS).unwrap_err().code(), 716);
     }

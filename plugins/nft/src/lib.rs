@@ -11,6 +11,7 @@
 //! - Every drop or every translation ([`Count`]) is made to count: what is inserted for that stands in the live ruleset,
 //!   not in nf_conf. `rewrite` says what, and where it is not exact. Counters start anew at every configure.
 //! - [`dropped`], [`translated`] and [`rules`] read the live ruleset.
+//! - [`forwarding`] is the [`Type`](middlebox_sdk::Type) to begin with.
 //!
 //! The guest needs NET_ADMIN and an `nft`; nothing here opens a file or starts a process of the host.
 
@@ -18,6 +19,7 @@
 
 mod configure;
 mod count;
+mod forwarding;
 mod include;
 mod lexer;
 mod nft;
@@ -32,4 +34,5 @@ pub mod testbed;
 
 pub use configure::configure;
 pub use count::Count;
+pub use forwarding::{RULES, forwarding};
 pub use stats::{dropped, rules, translated};
