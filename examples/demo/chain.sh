@@ -16,22 +16,7 @@ if [ "${1:-}" != --inside ]; then
     exec sh $testbed/enter.sh bash examples/demo/chain.sh --inside
 fi
 
-# Prints a command as a person would type it, runs it, and prints what came back.
-run() {
-    printf '\n$ %s\n' "$*"
-    eval "$*"
-}
-
-# The same for a command that must fail: the demo ends if it succeeds.
-fails() {
-    printf '\n$ %s\n' "$*"
-    if eval "$*"; then
-        echo "demo: that was expected to fail" >&2
-        exit 1
-    fi
-}
-
-say() { printf '\n# %s\n' "$*"; }
+. examples/demo/shown.sh
 
 # Ends the demo unless a text has a word.
 expect() {

@@ -37,27 +37,12 @@ if [ "${1:-}" != --inside ]; then
     exec sh $testbed/enter.sh bash examples/demo/demo.sh --inside
 fi
 
-# Prints a command as a person would type it, runs it, and prints what came back.
-run() {
-    printf '\n$ %s\n' "$*"
-    eval "$*"
-}
-
-# The same for a command that must fail: the demo ends if it succeeds.
-fails() {
-    printf '\n$ %s\n' "$*"
-    if eval "$*"; then
-        echo "demo: that was expected to fail" >&2
-        exit 1
-    fi
-}
+. examples/demo/shown.sh
 
 # Ends the demo unless the text of a file is what it should be.
 expect() {
     [ "$(cat "$1")" = "$2" ] || { echo "demo: $1 is $(cat "$1"), expected $2" >&2; exit 1; }
 }
-
-say() { printf '\n# %s\n' "$*"; }
 
 # Starts a Docker Engine that ends with these namespaces: its state lies below /run, which is ours alone.
 start_engine() {

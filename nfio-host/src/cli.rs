@@ -3,6 +3,7 @@
 
 mod daemon;
 mod doctor;
+mod manual;
 mod memory;
 mod mount;
 mod mountpoint;
@@ -22,8 +23,9 @@ use crate::config::{Config, LogLevel};
 use crate::error::NfioError;
 use crate::root::Relocation;
 
-/// The Linux file system as the interface for orchestrating virtual network functions: mkdir makes one,
-/// `echo activate > action` deploys it, `cat stats/rx_bytes` reads it, rmdir removes it.
+/// The Linux file system as the interface for orchestrating virtual network functions
+///
+/// mkdir makes one, `echo activate > action` deploys it, `cat stats/rx_bytes` reads it, rmdir removes it.
 #[derive(Debug, Parser)]
 #[command(name = "nfio", version, arg_required_else_help = true, disable_help_subcommand = true)]
 struct Cli {
@@ -51,6 +53,17 @@ enum Command {
         /// The nfio.toml to read
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+    },
+    /// Print what a shell completes nfio's words with
+    Completions {
+        /// For bash: nfio completions bash > /etc/bash_completion.d/nfio
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a directory: nfio.1, nfio-mount.1 and so on
+    Man {
+        /// An existing directory, for example /usr/local/share/man/man1
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
     },
 }
 
@@ -171,6 +184,11 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
             Ok(dir) => return doctor::run(&dir),
             Err(e) => Err(e),
         },
+        Command::Completions { shell } => {
+            manual::completions(shell);
+            Ok(())
+        }
+        Command::Man { directory } => manual::pages(&directory),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

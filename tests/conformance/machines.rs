@@ -5,8 +5,8 @@ use nfio_host::hypervisor::{Guest, GuestSpec, Prepared, Status};
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::promises::ALL;
-use crate::stage::{Stage, accepted, execution, file, refused};
+use crate::promises::{ALL, heard, living};
+use crate::stage::{Stage, accepted, file, refused};
 
 /// The form of a promise for virtual machines; None: it is the same.
 pub(crate) fn form(promise: &str) -> Option<fn(&Stage)> {
@@ -206,18 +206,7 @@ fn pause_freezes_and_unpause_goes_on(stage: &Stage) {
 
 fn the_layer_is_kept_over_stop_start_and_restart(stage: &Stage) {
     let guest = stage.idle();
-    assert!(stage.succeeds(&guest, "echo kept > /root/note; rm /etc/group; ln -s /x /y"));
-    let kept = |after: &str| {
-        let found = stage.says(&guest, "cat /root/note; test -e /etc/group || echo gone; readlink /y");
-        assert_eq!(found, "kept\ngone\n/x", "after {after}");
-    };
-    stage.stop(&guest);
-    stage.start(&guest);
-    kept("stop and start");
-    let run = stage.run_id(&guest);
-    accepted("restart", stage.driver.restart(&guest, &Prepared::default()));
-    assert_ne!(stage.run_id(&guest), run, "restart did not start it anew");
-    kept("restart");
+    living::restarts_keep_the_layer(stage, &guest);
     let other = stage.shared();
     assert!(stage.succeeds(&other, "test -e /etc/group && test ! -e /root/note"), "the image was written");
 }
@@ -226,14 +215,7 @@ fn a_guest_that_ends_by_itself_has_exited(stage: &Stage) {
     let guest = stage.shared();
     assert_eq!(stage.says(&guest, "(sleep 1; poweroff -f) > /dev/null 2>&1 & echo soon"), "soon");
     stage.until("it has ended", || stage.status(&guest) == Status::Exited);
-    let driver = &stage.driver;
-    assert_eq!(stage.run_id(&guest), None);
-    refused("execute_in_guest", driver.execute_in_guest(&guest, &execution(&["true"], b"")), 716);
-    refused("put_file", driver.put_file(&guest, &file("/x", 0o644, "x")), 716);
-    refused("counters", driver.counters(&guest), 716);
-    refused("get_ip", driver.get_ip(&guest), 716);
-    refused("pause", driver.pause(&guest), 716);
-    refused("unpause", driver.unpause(&guest), 716);
+    living::has_ended(stage, &guest);
 }
 
 fn commands_run_as_root_in_the_guests_environment(stage: &Stage) {
@@ -337,34 +319,9 @@ fn output_goes_where_the_start_says(stage: &Stage) {
 fn a_new_driver_takes_guests_up_as_they_are(stage: &Stage) {
     let (running, paused) = (stage.idle(), stage.up(&stage.spec("stop_timeout = 1")));
     let (ended, created) = (stage.up(&stage.spec("")), stage.deployed(&stage.spec("")));
-    accepted("pause", stage.driver.pause(&paused));
     stage.ground().kill(&ended);
     stage.until("it has ended", || stage.status(&ended) == Status::Exited);
-    let runs = [&running, &paused, &ended, &created].map(|guest| stage.run_id(guest));
-    let again = stage.again();
-    let found = [
-        (&running, Status::Running),
-        (&paused, Status::Paused),
-        (&ended, Status::Exited),
-        (&created, Status::Created),
-    ];
-    for ((guest, status), run) in found.into_iter().zip(runs) {
-        assert_eq!(accepted("adopt", again.adopt(guest, &stage.log_of(guest))), status);
-        assert_eq!(accepted("guest_status", again.guest_status(guest)), status);
-        let unanswered = Guest { id: String::new(), ..guest.clone() };
-        assert_eq!(accepted("get_id", again.get_id(&unanswered)), guest.id);
-        assert_eq!(accepted("run_id", again.run_id(guest)), run, "the run of a {status} guest");
-    }
-    stage.until("its output goes on", || stage.log(&running).contains(" is up"));
-    accepted("counters", again.counters(&running));
-    accepted("unpause", again.unpause(&paused));
-    assert_eq!(accepted("guest_status", again.guest_status(&paused)), Status::Running);
-    accepted("stop", again.stop(&running));
-    stage.until("the other driver sees it", || stage.status(&running) == Status::Exited);
-    accepted("start", again.start(&created, &Prepared::default()));
-    stage.until("the other driver sees it", || stage.status(&created) == Status::Running);
-    accepted("destroy", again.destroy(&ended, false));
-    stage.until("the other driver sees it", || {
-        stage.driver.guest_status(&ended).is_err_and(|e| e.code() == 702)
+    heard::take_up(stage, [&running, &paused, &ended, &created], || {
+        stage.until("its output goes on", || stage.log(&running).contains(" is up"));
     });
 }

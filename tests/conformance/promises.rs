@@ -5,8 +5,8 @@ mod asking;
 mod confined;
 mod connected;
 mod deploying;
-mod heard;
-mod living;
+pub(crate) mod heard;
+pub(crate) mod living;
 mod starting;
 
 use crate::stage::Stage;

@@ -4,15 +4,8 @@
 set -eu
 cd "$(dirname "$0")/../.."
 
-profile=${NFIO_PROFILE:-dev}
 case $1 in
-    prepare)
-        sh tests/testbed/packages.sh nft=nftables ip=iproute2 busybox=busybox-static ping=iputils-ping
-        cargo build --workspace --profile "$profile"
-        exec cargo test -p nfio-tests --test scale --no-run --profile "$profile"
-        ;;
-    quick) : "${NFIO_SOAK_SECONDS:=20}" ;;
-    full) : "${NFIO_SOAK_SECONDS:=600}" ;;
+    quick) export NFIO_SOAK_SECONDS="${NFIO_SOAK_SECONDS:-20}" ;;
+    full) export NFIO_SOAK_SECONDS="${NFIO_SOAK_SECONDS:-600}" ;;
 esac
-export NFIO_SOAK_SECONDS
-exec cargo test --quiet -p nfio-tests --test scale --offline --profile "$profile" -- --suite soak
+exec sh tests/scale/suite.sh soak "$1"

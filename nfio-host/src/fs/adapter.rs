@@ -4,7 +4,9 @@
 mod answers;
 mod convert;
 mod filesystem;
+mod negotiation;
 mod notices;
+mod opened;
 mod probe;
 
 use fuser::{Config, MountOption, Session, SessionACL};
@@ -81,7 +83,7 @@ pub fn mount(nfio: Nfio, config: MountConfig) -> Result<Mounted> {
     let mountpoint = config.mountpoint.canonicalize().map_err(|e| at("find", e))?;
     let fuse = fuse_config(&config)?;
     let nfio = Arc::new(nfio);
-    let adapter = filesystem::Adapter::new(Arc::clone(&nfio));
+    let adapter = opened::Adapter::new(Arc::clone(&nfio));
     let session = Session::new(adapter, &mountpoint, &fuse).map_err(|e| at("mount", e))?;
     nfio.kept.set_kernel(Box::new(notices::Notices(session.notifier())));
     drop(nfio);

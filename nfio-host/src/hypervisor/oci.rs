@@ -4,12 +4,18 @@
 //!
 //! nfio itself never forks. A *monitor* per running guest (`monitor.rs`) and a short-lived helper per
 //! command (`exec.rs`) are our own binary, exec'd (`helper.rs`).
+//!
+//! Here is what verbs and reads ask. `guests.rs` finds the guest that they are about, `deploy.rs` makes one, the monitor
+//! starts it, `residue.rs` ends and removes it.
 
 pub(super) mod binary;
 mod cgroup;
 mod check;
+mod config;
+mod deploy;
 mod exec;
 mod executor;
+mod guests;
 pub(super) mod helper;
 pub(super) mod images;
 pub(super) mod inside;
@@ -31,7 +37,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -44,30 +50,13 @@ use crate::error::{HypervisorError, NfioError, Result, is_of_the_disk};
 use crate::fault::{self, Step};
 use binary::Binary;
 use cgroup::Cgroup;
+pub use config::{BRIDGE, OciConfig, RUN, SUBNET};
+use guests::{frozen, short};
 pub use helper::helper_main;
 use images::Images;
-use inside::Inside;
 use lease::Subnet;
 use remove::remove_tree;
-use state::{Deployed, GuestDir, NetworkSettings, Running};
-
-/// Processes and threads that a guest may have.
-const PIDS_LIMIT: u32 = 1024;
-
-/// Device nodes that every guest may open; any may be made (they do not open). The console (5:1) is the
-/// machine's, not the guest's.
-const DEVICES: [&str; 10] = [
-    "c *:* m",
-    "b *:* m",
-    "c 1:3 rwm",
-    "c 1:5 rwm",
-    "c 1:7 rwm",
-    "c 1:8 rwm",
-    "c 1:9 rwm",
-    "c 5:0 rwm",
-    "c 5:2 rwm",
-    "c 136:* rwm",
-];
+use state::Running;
 
 /// How often a start is tried in all where libcontainer trips.
 const STARTS: u32 = 4;
@@ -75,58 +64,12 @@ const STARTS: u32 = 4;
 /// Seconds that a guest gets to end by itself where boot.conf does not say.
 const STOP_TIMEOUT: u32 = 10;
 
-/// How long a command in a guest may take. Callers give up much earlier (`[deadlines]`); this is when the
-/// command goes too, and with it the helper and the thread that wait for it.
-const COMMAND_LIMIT: Duration = Duration::from_secs(3600);
 /// Exit code of a command that SIGKILL ended.
 const KILLED: i32 = 128 + 9;
 /// From the end of a guest's processes to that of its first one, at most.
 const LAST: Duration = Duration::from_millis(200);
 /// From the end of a guest to that of its monitor, at most; mostly a tenth of a second.
 const MONITOR_ENDS: Duration = Duration::from_secs(2);
-
-/// Addresses of guests where nfio.toml does not say.
-pub const SUBNET: &str = "10.203.0.0/16";
-
-/// What all nfio of this machine share: leases, and the lock of the bridge.
-pub const RUN: &str = "/run/nfio";
-
-/// The bridge of guests where nfio.toml does not say.
-pub const BRIDGE: &str = "nfio0";
-
-/// What the driver has to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OciConfig {
-    /// Where guests live: one directory each, and unpacked images.
-    pub state: PathBuf,
-    /// Where images are looked for.
-    pub images: PathBuf,
-    /// Addresses of guests, an IPv4 network; the bridge has its first address.
-    pub subnet: String,
-    /// The bridge that guests are connected to; made and removed on demand.
-    pub bridge: String,
-    /// What all nfio of this machine share: leases and a lock.
-    pub run: PathBuf,
-    /// The binary that has the hidden subcommand `oci`.
-    pub helper: PathBuf,
-    /// How long a command in a guest may take before it is killed, in whole seconds.
-    pub command_limit: Duration,
-}
-
-impl OciConfig {
-    /// The defaults beside these directories.
-    pub fn new(state: impl Into<PathBuf>, images: impl Into<PathBuf>) -> Self {
-        Self {
-            state: state.into(),
-            images: images.into(),
-            subnet: SUBNET.into(),
-            bridge: BRIDGE.into(),
-            run: RUN.into(),
-            helper: "/proc/self/exe".into(),
-            command_limit: COMMAND_LIMIT,
-        }
-    }
-}
 
 /// The driver.
 #[derive(Debug)]
@@ -184,109 +127,6 @@ impl Oci {
         }
         Ok(())
     }
-
-    fn dir(&self, id: &str) -> GuestDir {
-        GuestDir::new(self.config.state.join("guests").join(id))
-    }
-
-    /// The guest's directory and what was deployed.
-    fn find(&self, guest: &Guest) -> Result<(GuestDir, Deployed)> {
-        let not_found = || {
-            HypervisorError::NotFound(format!(
-                "the guest {} is not there: it was destroyed, or never deployed; write forget into action to drop its record",
-                guest.name
-            ))
-        };
-        // The id is part of a path.
-        uuid::Uuid::parse_str(&guest.labels.id).map_err(|_| not_found())?;
-        let dir = self.dir(&guest.labels.id);
-        let deployed = dir.deployed()?.ok_or_else(not_found)?;
-        Ok((dir, deployed))
-    }
-
-    /// The guest's first process; None where it does not run.
-    fn held(&self, guest: &Guest) -> Result<Option<Arc<Held>>> {
-        let id = &guest.labels.id;
-        let known = self.table().get(id).cloned();
-        if let Some(held) = known.filter(|held| held.alive()) {
-            return Ok(Some(held));
-        }
-        let (dir, _) = self.find(guest)?;
-        let held = dir.hold_init()?.map(Arc::new);
-        let mut table = self.table();
-        // Perhaps it was destroyed since we looked: nobody would ever ask for it again, and it would be held for good.
-        match &held {
-            Some(held) if held.alive() => table.insert(id.clone(), held.clone()),
-            _ => table.remove(id),
-        };
-        Ok(held)
-    }
-
-    fn running(&self, guest: &Guest) -> Result<Arc<Held>> {
-        self.held(guest)?.ok_or_else(|| {
-            HypervisorError::NotRunning(format!("{} does not run: write start into action", guest.name))
-                .into()
-        })
-    }
-
-    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Held>>> {
-        self.held.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    /// A guest that runs and is not frozen.
-    fn awake(&self, guest: &Guest) -> Result<Arc<Held>> {
-        let held = self.running(guest)?;
-        if frozen(&guest.labels.id)? {
-            return Err(HypervisorError::NotRunning(format!(
-                "{} is paused: write unpause into action first",
-                guest.name
-            ))
-            .into());
-        }
-        Ok(held)
-    }
-
-    fn make(&self, spec: &GuestSpec, dir: &GuestDir) -> Result<()> {
-        let image = self.images.find(&spec.image, spec.absolute_image)?;
-        for device in &spec.needs.devices {
-            spec::Device::find(device)?;
-        }
-        let config = &self.config;
-        let network = NetworkSettings {
-            bridge: config.bridge.clone(),
-            subnet: config.subnet.clone(),
-            run: config.run.clone(),
-        };
-        let deployed = Deployed { spec: spec.clone(), image, short: short(&spec.labels.id), network };
-        remove_tree(dir.path())?;
-        fs::DirBuilder::new().mode(0o700).create(dir.path())?;
-        fault::at(Step::OciDirectory);
-        layer::make(dir, &deployed.image)?;
-        fault::at(Step::OciLayer);
-        dir.write_deployed(&deployed)?;
-        fault::at(Step::OciSpec);
-        Ok(())
-    }
-}
-
-impl Oci {
-    /// An image unpacked below a ROOT that was moved is not where it was.
-    fn follow_image(&self, dir: &GuestDir, deployed: Deployed) -> Result<()> {
-        if deployed.image.is_dir() {
-            return Ok(());
-        }
-        let image = self.images.find(&deployed.spec.image, deployed.spec.absolute_image)?;
-        Ok(dir.write_deployed(&Deployed { image, ..deployed })?)
-    }
-}
-
-/// A guest's short id: the first 12 digits of its UUID.
-fn short(id: &str) -> String {
-    id.chars().filter(char::is_ascii_hexdigit).take(12).collect::<String>().to_ascii_lowercase()
-}
-
-fn frozen(id: &str) -> io::Result<bool> {
-    Ok(Cgroup::of(&short(id))?.is_frozen())
 }
 
 /// The class of an operation for what failed below it; what has a class of its own keeps it.
@@ -438,18 +278,7 @@ impl Hypervisor for Oci {
     fn put_file(&self, guest: &Guest, file: &PutFile) -> Result<()> {
         let init = self.awake(guest)?;
         container::target(&file.path)?;
-        let put = || {
-            let root = Inside::open(Path::new(&format!("/proc/{}/root", init.pid())))?;
-            // Asked after opening: as long as it lives, its pid is nobody else's.
-            if !init.alive() {
-                return Err(io::Error::other("it has just ended"));
-            }
-            root.write(Path::new(&file.path), file.mode, &file.data)
-        };
-        put().map_err(|e| {
-            let text = format!("{}: {} cannot be written: {e}", guest.name, file.path);
-            HypervisorError::CommandExecution(text).into()
-        })
+        inside::put(guest, &init, file)
     }
 
     fn settle_log(&self, guest: &Guest) {

@@ -172,14 +172,23 @@ fn a_guest_that_fills_its_disk_and_digs_deep_can_be_destroyed() {
         config.state = state;
     });
     let small = bed.dir.path().join("small");
-    let mut spec = bed.spec("command = [\"sh\", \"-c\", \"while :; do echo tick; sleep 0.01; done\"]");
+    // It keeps count, a byte a line, where there is room.
+    let talk = "line=$(head -c 1000 /dev/zero | tr '\\0' x); \
+        while :; do echo $line; echo >> /dev/shm/said; sleep 0.005; done";
+    let mut spec = bed.spec("");
+    spec.boot.command = Some(vec!["sh".into(), "-c".into(), talk.into()]);
     spec.log = small.join("log");
     fs::write(&spec.log, "").unwrap();
     let guest = bed.up(&spec);
     assert_eq!(bed.sh(&guest, "p=$(printf 'd/%.0s' $(seq 1900)); mkdir -p /root/$p").exit_code, 0);
     assert_ne!(bed.sh(&guest, "cat /dev/zero > /full; cat /dev/zero > /full2").exit_code, 0);
     assert!(fs::write(small.join("more"), vec![1; 1 << 16]).is_err(), "the disk is not full");
-    std::thread::sleep(Duration::from_millis(300));
+    let record = fs::read(small.join("guests").join(&guest.id).join("run.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    let said = format!("/proc/{}/root/dev/shm/said", record["init"]["pid"]);
+    let said = || fs::metadata(&said).expect("what the running guest counts").len();
+    let before = said();
+    until("its output is taken though nobody can write it: a pipe holds 64 lines", || said() > before + 100);
     assert_eq!(bed.status(&guest), Status::Running, "a log that cannot be written ended the guest");
     let _ = bed.oci.stop(&guest);
     assert_eq!(bed.status(&guest), Status::Exited);

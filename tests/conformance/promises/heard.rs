@@ -76,35 +76,38 @@ pub(crate) fn a_new_driver_takes_guests_up_as_they_are(stage: &Stage) {
     let running = stage.running("while :; do echo tick; sleep 0.1; done");
     let (paused, ended) = (stage.idle(), stage.running("exit 0"));
     let created = stage.deployed(&stage.spec(""));
-    accepted("pause", stage.driver.pause(&paused));
     stage.until("it has ended", || stage.status(&ended) == Status::Exited);
-    let runs = [&running, &paused, &ended, &created].map(|guest| stage.run_id(guest));
+    take_up(stage, [&running, &paused, &ended, &created], || {
+        let length = stage.log(&running).len();
+        stage.until("its output goes on", || stage.log(&running).len() > length);
+    });
+}
+
+/// Lets a new driver take guests up: one that runs, one that this pauses, one that has ended, and one that was created.
+pub(crate) fn take_up(stage: &Stage, guests: [&Guest; 4], output_goes_on: impl FnOnce()) {
+    let [running, paused, ended, created] = guests;
+    accepted("pause", stage.driver.pause(paused));
+    let runs = guests.map(|guest| stage.run_id(guest));
     let again = stage.again();
-    let found = [
-        (&running, Status::Running),
-        (&paused, Status::Paused),
-        (&ended, Status::Exited),
-        (&created, Status::Created),
-    ];
-    for ((guest, status), run) in found.into_iter().zip(runs) {
+    let statuses = [Status::Running, Status::Paused, Status::Exited, Status::Created];
+    for ((guest, status), run) in guests.into_iter().zip(statuses).zip(runs) {
         assert_eq!(accepted("adopt", again.adopt(guest, &stage.log_of(guest))), status);
         assert_eq!(accepted("guest_status", again.guest_status(guest)), status);
         let unanswered = Guest { id: String::new(), ..guest.clone() };
         assert_eq!(accepted("get_id", again.get_id(&unanswered)), guest.id);
         assert_eq!(accepted("run_id", again.run_id(guest)), run, "the run of a {status} guest");
     }
-    let length = stage.log(&running).len();
-    stage.until("its output goes on", || stage.log(&running).len() > length);
-    accepted("counters", again.counters(&running));
-    accepted("unpause", again.unpause(&paused));
-    assert_eq!(accepted("guest_status", again.guest_status(&paused)), Status::Running);
-    accepted("stop", again.stop(&running));
-    stage.until("the other driver sees it", || stage.status(&running) == Status::Exited);
-    accepted("start", again.start(&created, &Prepared::default()));
-    stage.until("the other driver sees it", || stage.status(&created) == Status::Running);
-    accepted("destroy", again.destroy(&ended, false));
+    output_goes_on();
+    accepted("counters", again.counters(running));
+    accepted("unpause", again.unpause(paused));
+    assert_eq!(accepted("guest_status", again.guest_status(paused)), Status::Running);
+    accepted("stop", again.stop(running));
+    stage.until("the other driver sees it", || stage.status(running) == Status::Exited);
+    accepted("start", again.start(created, &Prepared::default()));
+    stage.until("the other driver sees it", || stage.status(created) == Status::Running);
+    accepted("destroy", again.destroy(ended, false));
     stage.until("the other driver sees it", || {
-        stage.driver.guest_status(&ended).is_err_and(|e| e.code() == 702)
+        stage.driver.guest_status(ended).is_err_and(|e| e.code() == 702)
     });
 }
 

@@ -105,42 +105,49 @@ pub(crate) fn destroy_with_force_takes_guest_and_layer(stage: &Stage) {
 
 pub(crate) fn the_layer_is_kept_over_stop_start_and_restart(stage: &Stage) {
     let guest = stage.idle();
-    assert!(
-        stage.succeeds(
-            &guest,
-            "echo kept > /root/note; rm /etc/group; chmod 711 /srv 2>/dev/null; ln -s /x /y"
-        )
-    );
-    let kept = |after: &str| {
-        let found = stage.says(&guest, "cat /root/note; test -e /etc/group || echo gone; readlink /y");
-        assert_eq!(found, "kept\ngone\n/x", "after {after}");
-    };
-    stage.stop(&guest);
-    stage.start(&guest);
-    kept("stop and start");
-    let run = stage.run_id(&guest);
-    accepted("restart", stage.driver.restart(&guest, &Prepared::default()));
-    assert_ne!(stage.run_id(&guest), run, "restart did not start it anew");
-    kept("restart");
+    restarts_keep_the_layer(stage, &guest);
     let prepared = Prepared { env: vec![("A".into(), "1".into())], ..Prepared::default() };
     accepted("restart", stage.driver.restart(&guest, &prepared));
-    kept("a restart that was prepared otherwise");
+    keeps_its_layer(stage, &guest, "a restart that was prepared otherwise");
     // Another guest of the image has none of it.
     let other = stage.idle();
     assert!(stage.succeeds(&other, "test -e /etc/group && test ! -e /root/note"), "the image was written");
 }
 
+/// Writes into a guest's layer, which must be there again after each way to start the guest anew.
+pub(crate) fn restarts_keep_the_layer(stage: &Stage, guest: &Guest) {
+    let write = "echo kept > /root/note; rm /etc/group; chmod 711 /srv 2>/dev/null; ln -s /x /y";
+    assert!(stage.succeeds(guest, write));
+    stage.stop(guest);
+    stage.start(guest);
+    keeps_its_layer(stage, guest, "stop and start");
+    let run = stage.run_id(guest);
+    accepted("restart", stage.driver.restart(guest, &Prepared::default()));
+    assert_ne!(stage.run_id(guest), run, "restart did not start it anew");
+    keeps_its_layer(stage, guest, "restart");
+}
+
+fn keeps_its_layer(stage: &Stage, guest: &Guest, after: &str) {
+    let found = stage.says(guest, "cat /root/note; test -e /etc/group || echo gone; readlink /y");
+    assert_eq!(found, "kept\ngone\n/x", "after {after}");
+}
+
 pub(crate) fn a_guest_that_ends_by_itself_has_exited(stage: &Stage) {
     let guest = stage.running("exit 3");
     stage.until("it has ended", || stage.status(&guest) == Status::Exited);
+    has_ended(stage, &guest);
+}
+
+/// What of a guest that has ended is refused.
+pub(crate) fn has_ended(stage: &Stage, guest: &Guest) {
     let driver = &stage.driver;
-    assert_eq!(stage.run_id(&guest), None);
-    refused("execute_in_guest", driver.execute_in_guest(&guest, &execution(&["true"], b"")), 716);
-    refused("put_file", driver.put_file(&guest, &file("/x", 0o644, "x")), 716);
-    refused("counters", driver.counters(&guest), 716);
-    refused("get_ip", driver.get_ip(&guest), 716);
-    refused("pause", driver.pause(&guest), 716);
-    refused("unpause", driver.unpause(&guest), 716);
+    assert_eq!(stage.run_id(guest), None);
+    refused("execute_in_guest", driver.execute_in_guest(guest, &execution(&["true"], b"")), 716);
+    refused("put_file", driver.put_file(guest, &file("/x", 0o644, "x")), 716);
+    refused("counters", driver.counters(guest), 716);
+    refused("get_ip", driver.get_ip(guest), 716);
+    refused("pause", driver.pause(guest), 716);
+    refused("unpause", driver.unpause(guest), 716);
 }
 
 pub(crate) fn a_run_has_an_id_of_its_own(stage: &Stage) {

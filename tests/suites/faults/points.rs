@@ -23,13 +23,17 @@ impl Points {
         let mounted = Mounted::unmounted(Options { place, ..Options::default() });
         only(&mounted, types);
         mounted.mount();
+        assert!(
+            self.directory.path().join("steps").exists(),
+            "this nfio has no fault points, as it was built without the tests: run `cargo build --workspace`"
+        );
         mounted
     }
 
     /// The names of all points of the built nfio.
     pub(super) fn all(&self) -> BTreeSet<String> {
-        let names = fs::read_to_string(self.directory.path().join("steps"))
-            .expect("the names: is nfio built with the feature fault-points?");
+        let names =
+            fs::read_to_string(self.directory.path().join("steps")).expect("the names of a mount's points");
         names.lines().map(str::to_owned).collect()
     }
 

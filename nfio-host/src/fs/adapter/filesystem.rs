@@ -1,79 +1,31 @@
-//! The thin side of `fuser::Filesystem`: each request is handed to [`Nfio`] and its answer back. Every method is
-//! here, so that none of fuser's defaults answers ENOSYS, which the kernel would remember.
+//! The thin side of `fuser::Filesystem`: each request is handed to [`Nfio`](crate::fs::Nfio) and its answer back. Every
+//! method is here, so that none of fuser's defaults answers ENOSYS, which the kernel would remember; and here alone, as
+//! a trait is implemented in one block.
 
 use fuser::{
-    AccessFlags, BackingId, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, INodeNo, InitFlags,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags,
-    ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
-    ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
-    TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, INodeNo, IoctlFlags, KernelConfig,
+    LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags, ReplyAttr, ReplyBmap,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
 };
 use std::ffi::OsStr;
-use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::answers::{GENERATION, attr, caller, empty, entry, fopen, guarded, statfs, write, xattr};
+use super::answers::{GENERATION, attr, caller, empty, entry, guarded, statfs, write, xattr};
 use super::convert::{attributes, device, kind, refusal, time};
-use crate::fs::files::{Io, Write};
+use super::negotiation::negotiate;
+use super::opened::Adapter;
+use crate::fs::Answer;
+use crate::fs::files::Write;
 use crate::fs::ordinary::Change;
-use crate::fs::passthrough::Passthrough;
 use crate::fs::polls::Wake;
-use crate::fs::{Answer, Nfio};
-
-/// What one request may carry; a `command` of 128 KiB is one.
-const MAX_WRITE: u32 = 1 << 20;
-/// A file system as fuser wants it.
-pub(super) struct Adapter {
-    nfio: Arc<Nfio>,
-    /// None: this kernel cannot pass files through.
-    passthrough: Option<Passthrough<BackingId>>,
-}
-
-impl Adapter {
-    pub(super) fn new(nfio: Arc<Nfio>) -> Self {
-        Self { nfio, passthrough: None }
-    }
-
-    /// Which way the bytes of an ordinary file go that is open as `handle`.
-    fn way(
-        &self,
-        node: u64,
-        (handle, io): (u64, Io),
-        register: impl FnOnce(BorrowedFd<'_>) -> std::io::Result<BackingId>,
-    ) -> Option<Arc<BackingId>> {
-        let passthrough = self.passthrough.as_ref().filter(|_| io == Io::Ordinary)?;
-        passthrough.enter(node, || {
-            // What cannot be passed through (a file system stacked too deep) comes to us, as every file once did.
-            self.nfio.with_descriptor(handle, |fd| register(fd).ok())
-        })
-    }
-}
 
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        // AUTO_INVAL_DATA: pages and listings that the kernel keeps go when the time of modification is another.
-        // KILLPRIV_V2: without it the kernel asks for security.capability at each write. No writeback cache: it
-        // would exclude passthrough. No ACLs, no lock flags: the kernel keeps locks by itself.
-        let wanted = InitFlags::FUSE_ATOMIC_O_TRUNC
-            | InitFlags::FUSE_HANDLE_KILLPRIV_V2
-            | InitFlags::FUSE_AUTO_INVAL_DATA
-            | InitFlags::FUSE_DO_READDIRPLUS
-            | InitFlags::FUSE_READDIRPLUS_AUTO
-            | InitFlags::FUSE_PARALLEL_DIROPS;
-        if let Err(missing) = config.add_capabilities(wanted) {
-            tracing::info!("this kernel's FUSE lacks {missing:?}");
-            // What remains is asked for alone: none of them is needed for being right.
-            let _ = config.add_capabilities(wanted & !missing);
-        }
-        if let Err(most) = config.set_max_write(MAX_WRITE) {
-            let _ = config.set_max_write(most);
-        }
-        let passes = config.set_max_stack_depth(self.nfio.stack_depth()).is_ok()
-            && config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok();
-        self.passthrough = passes.then(Passthrough::default);
+        self.passthrough = negotiate(config, self.nfio.stack_depth());
         Ok(())
     }
 
@@ -194,13 +146,7 @@ impl Filesystem for Adapter {
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         guarded("open", move || match self.nfio.open(node.0, flags.0, caller(request)) {
-            Ok((handle, io)) => {
-                let way = self.way(node.0, (handle, io), |fd| reply.open_backing(fd));
-                match way {
-                    Some(backing) => reply.opened_passthrough(FileHandle(handle), fopen(io), &backing),
-                    None => reply.opened(FileHandle(handle), fopen(io)),
-                }
-            }
+            Ok(opened) => self.opened(reply, node.0, opened),
             Err(errno) => reply.error(refusal(errno)),
         });
     }
@@ -266,10 +212,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         guarded("release", move || {
-            let ordinary = self.nfio.release(handle.0);
-            if let Some(passthrough) = self.passthrough.as_ref().filter(|_| ordinary) {
-                passthrough.leave(node.0);
-            }
+            self.close(node.0, handle.0);
             reply.ok();
         });
     }
@@ -399,16 +342,7 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         guarded("create", move || match self.nfio.create(parent.0, name, mode, flags, caller(request)) {
-            Ok((entry, handle, io)) => {
-                let (shown, file) = (attributes(&entry.attributes), FileHandle(handle));
-                let way = self.way(entry.attributes.node, (handle, io), |fd| reply.open_backing(fd));
-                match way {
-                    Some(backing) => {
-                        reply.created_passthrough(&entry.ttl, &shown, GENERATION, file, fopen(io), &backing);
-                    }
-                    None => reply.created(&entry.ttl, &shown, GENERATION, file, fopen(io)),
-                }
-            }
+            Ok((entry, handle, io)) => self.created(reply, &entry, (handle, io)),
             Err(errno) => reply.error(refusal(errno)),
         });
     }

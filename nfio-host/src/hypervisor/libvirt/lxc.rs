@@ -35,7 +35,7 @@ use crate::hypervisor::container::sysctl::Sysctls;
 use crate::hypervisor::oci::binary::Binary;
 use crate::hypervisor::oci::helper;
 use crate::hypervisor::oci::images::Images;
-use crate::hypervisor::oci::inside::Inside;
+use crate::hypervisor::oci::inside::{self, Inside};
 use crate::hypervisor::oci::remove::remove_tree;
 use crate::hypervisor::oci::spec::{arguments, env, home, hostname};
 use crate::hypervisor::{Execution, Guest, GuestSpec, Output, Prepared, PutFile, image_names};
@@ -277,18 +277,7 @@ impl Lxc {
     /// Writes a file in the running container.
     pub(super) fn put(&self, guest: &Guest, domain: &Domain, file: &PutFile) -> Result<()> {
         let init = self.init(guest, domain)?;
-        let put = || {
-            let root = Inside::open(Path::new(&format!("/proc/{}/root", init.pid())))?;
-            // Asked after opening: as long as it lives, its pid is nobody else's.
-            if !init.alive() {
-                return Err(io::Error::other("it has just ended"));
-            }
-            root.write(Path::new(&file.path), file.mode, &file.data)
-        };
-        put().map_err(|e| {
-            let text = format!("{}: {} cannot be written: {e}", guest.name, file.path);
-            HypervisorError::CommandExecution(text).into()
-        })
+        inside::put(guest, &init, file)
     }
 
     /// The container's network namespace.

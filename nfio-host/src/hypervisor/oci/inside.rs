@@ -10,9 +10,12 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-
-use crate::hypervisor::container::check::parts;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{HypervisorError, Result};
+use crate::hypervisor::container::check::parts;
+use crate::hypervisor::container::process::Held;
+use crate::hypervisor::{Guest, PutFile};
 
 /// A directory that is `/` for every path given to it.
 #[derive(Debug)]
@@ -102,6 +105,25 @@ impl Inside {
     pub(in crate::hypervisor) fn exists(&self, path: &Path) -> bool {
         self.at(path, OFlag::O_PATH).is_ok()
     }
+}
+
+/// Writes a file into a container of this machine, whose first process is `init`.
+///
+/// # Errors
+/// [`HypervisorError::CommandExecution`] where it cannot be written, or the guest has ended.
+pub(in crate::hypervisor) fn put(guest: &Guest, init: &Held, file: &PutFile) -> Result<()> {
+    let put = || {
+        let root = Inside::open(Path::new(&format!("/proc/{}/root", init.pid())))?;
+        // Asked after opening: as long as it lives, its pid is nobody else's.
+        if !init.alive() {
+            return Err(io::Error::other("it has just ended"));
+        }
+        root.write(Path::new(&file.path), file.mode, &file.data)
+    };
+    put().map_err(|e| {
+        let text = format!("{}: {} cannot be written: {e}", guest.name, file.path);
+        HypervisorError::CommandExecution(text).into()
+    })
 }
 
 fn is_dir(dir: BorrowedFd<'_>, name: &OsStr) -> bool {
