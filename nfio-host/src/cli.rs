@@ -1,5 +1,5 @@
 //! The command line: words to calls. Its one definition is here; what a command does stands in the file of its
-//! name. A wrong use ends with 2 and clap's help; everything else that fails with 1 and one sentence on stderr.
+//! name (of `completions` and `man`: `manual.rs`). A wrong use ends with 2 and clap's help; everything else that fails with 1 and one sentence on stderr.
 
 mod daemon;
 mod doctor;

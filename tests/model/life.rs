@@ -1,4 +1,4 @@
-//! What the contract says of verbs: section 4's table once more, and what each cell does.
+//! The table of verbs and states once more (`tests/suites/verb_table.rs` has it for real guests), and what each cell does.
 
 use nix::errno::Errno;
 

@@ -1,4 +1,4 @@
-//! What section 3 of the contract says of an instance's files, and the types' own.
+//! An instance's files as the README's table tells them, and the types' own.
 
 use crate::operation::{BARE, GUARD};
 

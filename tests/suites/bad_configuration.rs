@@ -1,4 +1,4 @@
-//! Bad input in an instance's files: the errno of section 5, a sentence in `last_error`, nothing half-made.
+//! Bad input in an instance's files: the errno of its class, a sentence in `last_error`, nothing half-made.
 
 use nfio_tests::{Instance, Mounted, errno};
 

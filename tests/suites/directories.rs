@@ -1,4 +1,4 @@
-//! Section 3's directories: names, where mkdir works, instances that appear and go whole, no guest orphaned.
+//! Directories: names, where mkdir works, instances that appear and go whole, no guest orphaned.
 
 use nfio_tests::{Mounted, errno};
 use std::fs;

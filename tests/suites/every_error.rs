@@ -1,4 +1,4 @@
-//! Section 5: every class of error is raised by a real cause, with its code, its errno and its lines in `last_error`.
+//! Every class of error (`middlebox-sdk/src/error.rs`) is raised by a real cause, with its code, its errno and its lines in `last_error`.
 //!
 //! What no user can raise through a mount is raised by the fixture type `odd`, which answers with the class itself:
 //! 715 (an empty name never gets past mkdir(2)) and 723 where it comes from a module. What never reaches `last_error`

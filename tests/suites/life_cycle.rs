@@ -1,4 +1,4 @@
-//! Section 4: the states of a guest, and what is kept over them. Verbs in states: `verb_table`.
+//! The states of a guest, and what is kept over them. Verbs in states: `verb_table`.
 
 use nfio_tests::{Mounted, errno};
 

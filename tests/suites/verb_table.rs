@@ -1,4 +1,4 @@
-//! Section 4's table: every verb in every state, on real guests. The state `created` is reached as it is in life: nfio is
+//! Every verb in every state, on real guests. The state `created` is reached as it is in life: nfio is
 //! killed between deploy and start.
 
 use nfio_tests::{Instance, Mounted, Options, end_guest, errno, eventually};

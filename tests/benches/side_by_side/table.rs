@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// What the ratio A/B of a row is to be (section 10 of the contract).
+/// What the ratio A/B of a row is to be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Target {
     /// Of times, and of memory.

@@ -1,4 +1,4 @@
-//! mkdir, rmdir, unlink, rename, link, symlink: POSIX first, as the kernel judges before it asks; then section 3.
+//! mkdir, rmdir, unlink, rename, link, symlink: POSIX first, as the kernel judges before it asks; then what nfio's tree allows.
 
 use super::{Answer, At, Errno, Id, Kind, Model, Place, Spot, directories, files, place, special};
 use crate::skeleton::stays;

@@ -1,4 +1,4 @@
-//! Reads and writes: ordinary files are POSIX's, special ones section 3's.
+//! Reads and writes: ordinary files are POSIX's, special ones nfio's own.
 
 use super::{
     Answer, At, Errno, Expected, Id, Kind, Model, Outcome, Pattern, Place, Shape, Spot, State, place, special,

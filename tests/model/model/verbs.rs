@@ -1,4 +1,4 @@
-//! Verbs: section 4's table, done.
+//! Verbs: what each does in each state.
 
 use super::{Answer, At, Errno, Failure, Guest, Kind, Model, State};
 use crate::life::{Found, Settings, Step, row, rules, step};
