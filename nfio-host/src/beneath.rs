@@ -15,7 +15,7 @@ use std::os::unix::fs::{PermissionsExt, fchown};
 use std::path::Path;
 
 use crate::error::{NfioError, Result};
-pub use own::{clear_half_written, open_own, read_own, write_atomic, write_whole};
+pub use own::{clear_half_written, open_own, read_own, write_atomic, write_sound, write_whole};
 
 /// How often an open is tried again that a rename elsewhere made uncertain (the kernel says EAGAIN).
 const ATTEMPTS: usize = 8;

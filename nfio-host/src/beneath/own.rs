@@ -29,15 +29,28 @@ pub fn read_own(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
 /// one, and after the return it is on the disk. For nfio's own records, where no tenant has a say; on the way a
 /// file with a leading dot stands beside it, which whoever lists the directory passes over.
 pub fn write_atomic(path: &Path, data: &[u8]) -> Result<()> {
-    replace(path, data, true)
+    replace(path, data, Synced::FileAndName)
+}
+
+/// As [`write_atomic`], but a crash of the machine may leave the old file.
+pub fn write_sound(path: &Path, data: &[u8]) -> Result<()> {
+    replace(path, data, Synced::File)
 }
 
 /// As [`write_atomic`], but a crash of the machine may leave the old file, or an empty one.
 pub fn write_whole(path: &Path, data: &[u8]) -> Result<()> {
-    replace(path, data, false)
+    replace(path, data, Synced::Nothing)
 }
 
-fn replace(path: &Path, data: &[u8], synced: bool) -> Result<()> {
+/// What is on the disk once a file has been replaced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Synced {
+    Nothing,
+    File,
+    FileAndName,
+}
+
+fn replace(path: &Path, data: &[u8], synced: Synced) -> Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(not_a(path, "file"));
@@ -48,12 +61,12 @@ fn replace(path: &Path, data: &[u8], synced: bool) -> Result<()> {
     let replace = || {
         let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
         file.write_all(data)?;
-        if synced {
+        if synced != Synced::Nothing {
             file.sync_all()?;
         }
         fault::at(Step::FileAside);
         std::fs::rename(&aside, path)?;
-        if synced { File::open(parent)?.sync_all() } else { Ok(()) }
+        if synced == Synced::FileAndName { File::open(parent)?.sync_all() } else { Ok(()) }
     };
     replace().map_err(|e| {
         // Best effort: the first error is the one that matters.

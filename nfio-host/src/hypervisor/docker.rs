@@ -12,6 +12,7 @@ mod exec;
 mod failure;
 mod files;
 mod held;
+mod looks;
 mod memory;
 mod output;
 mod pull;

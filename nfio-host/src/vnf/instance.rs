@@ -187,10 +187,25 @@ impl Instance {
 
     /// Writes the record to disk, synced, then to memory.
     pub(super) fn set_record(&self, record: Record) -> Result<()> {
-        record.save(&self.private("record.toml"))?;
-        self.now().record = Some(Box::new(record));
+        self.put_record(record, beneath::write_atomic)
+    }
+
+    /// As [`set_record`](Self::set_record), for what can be found out anew: a crash of the machine may leave the record
+    /// as it was.
+    pub(super) fn note_record(&self, record: Record) -> Result<()> {
+        self.put_record(record, beneath::write_sound)
+    }
+
+    fn put_record(&self, record: Record, write: fn(&Path, &[u8]) -> Result<()>) -> Result<()> {
+        record.save(&self.private("record.toml"), write)?;
+        self.remember(record);
         fault::at(Step::RecordSaved);
         Ok(())
+    }
+
+    /// Keeps the record in memory alone.
+    pub(super) fn remember(&self, record: Record) {
+        self.now().record = Some(Box::new(record));
     }
 
     /// Removes the record.

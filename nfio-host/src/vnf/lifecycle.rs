@@ -120,7 +120,8 @@ impl VnfsOperations {
         let needs = self.registry.module(&instance.ty)?.describe().needs.clone();
         let spec = spec::guest_spec(&self.root, instance, needs, &self.policy)?;
         self.hypervisor.check(&spec)?;
-        beneath::write_atomic(&spec.log, b"")?;
+        // That of the guest before; nothing is lost where a crash brings it back.
+        beneath::write_whole(&spec.log, b"")?;
         let mut record = Record {
             driver: self.hypervisor.name().to_owned(),
             wanted: Wanted::Running,
@@ -140,8 +141,9 @@ impl VnfsOperations {
             }
         };
         fault::at(Step::GuestDeployed);
-        let up = instance.set_record(record.clone()).and_then(|()| self.bring_up(instance, &record.guest));
-        up.map_err(|e| {
+        // The id goes to the disk with what `take_in` notes. Until then the record there finds the guest by its label.
+        instance.remember(record.clone());
+        self.bring_up(instance, &record.guest).map_err(|e| {
             let error = recast(e, HypervisorError::Deploy);
             match self.destroy_guest(instance, &record.guest) {
                 Ok(()) => error,
@@ -188,7 +190,7 @@ impl VnfsOperations {
                 }
             }
             fault::at(Step::ForwardingOn);
-            instance.set_record(Record { configured: run, ..instance.deployed()? })
+            instance.note_record(Record { configured: run, ..instance.deployed()? })
         });
         configured.map_err(|e| self.with_last_words(instance, guest, e))
     }

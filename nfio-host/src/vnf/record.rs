@@ -53,10 +53,10 @@ impl Record {
         toml::from_str(&text).map(Some).map_err(broken)
     }
 
-    /// Writes the record, whole and synced.
-    pub(super) fn save(&self, path: &Path) -> Result<()> {
+    /// Writes the record, whole.
+    pub(super) fn save(&self, path: &Path, write: fn(&Path, &[u8]) -> Result<()>) -> Result<()> {
         let text =
             toml::to_string(self).map_err(|e| NfioError::posix(libc::EIO, format!("a record: {e}")))?;
-        beneath::write_atomic(path, text.as_bytes())
+        write(path, text.as_bytes())
     }
 }

@@ -1,4 +1,7 @@
 //! activate on Docker against the bare API, one and 32 at once, and on Oci against Docker.
+//!
+//! The engine's data and nfio's ROOT over it both lie on tmpfs, so neither side waits for a disk. ROOT of the guests on Oci
+//! lies on a real one: that row has nfio's syncs on one side alone, Oci's.
 
 use nfio_tests::{Engine, Instance, Mounted};
 use serde_json::Value;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::{NfioError, Result};
 use crate::hypervisor::GuestSpec;
@@ -152,6 +153,10 @@ fn is_ipv6(key: &str) -> bool {
 }
 
 fn write(path: &PathBuf, value: &str) -> io::Result<()> {
+    // For most of them the kernel wants its lock of all links, and does not sleep until it gets it but tries on and on:
+    // where many guests start at once, as many threads would keep all processors from those who hold it.
+    static TRYING: Mutex<()> = Mutex::new(());
+    let _alone = TRYING.lock().unwrap_or_else(PoisonError::into_inner);
     fs::write(PathBuf::from("/proc/sys").join(path), value).map_err(|e| {
         let key = path.display().to_string().replace('/', ".");
         io::Error::new(e.kind(), format!("the sysctl {key} cannot be set to {value:?} in the guest: {e}"))

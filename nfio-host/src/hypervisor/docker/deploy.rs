@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::create::{self, Process};
 use super::engine::{Engine, QUICK, SLOW};
 use super::failure::Failure;
+use super::memory::Known;
 use super::{pull, renew};
 use crate::error::{HypervisorError, NfioError, Result};
 use crate::fault::{self, Step};
@@ -14,8 +15,8 @@ use crate::hypervisor::{GuestSpec, Prepared};
 
 /// Makes the container of a guest and answers its id; nothing is left of one that cannot be made whole.
 pub(super) async fn deploy(engine: &Arc<Engine>, spec: &GuestSpec) -> Result<String> {
-    let container = match make(engine, spec).await {
-        Ok(container) => container,
+    let known = match make(engine, spec).await {
+        Ok(known) => known,
         Err(failure) if failure.is_conflict() => return Err(taken(engine, spec, failure).await),
         Err(failure) if failure.is_not_found() && !spec.boot.pull => {
             let hint = "docker pull or docker load it there, or set pull = true in config/boot.conf";
@@ -34,7 +35,12 @@ pub(super) async fn deploy(engine: &Arc<Engine>, spec: &GuestSpec) -> Result<Str
         Err(failure) => return Err(refused(engine, spec, failure)),
     };
     fault::at(Step::DockerCreated);
-    let Err(error) = complete(engine, spec, &container).await else { return Ok(container) };
+    let container = known.container.clone();
+    let Err(error) = complete(engine, spec, &container).await else {
+        // Nothing is to be asked: it was made a moment ago, and whatever happens to it is told by an event.
+        engine.memory.put_new(&spec.labels.id, known);
+        return Ok(container);
+    };
     Err(match renew::remove(engine, &container).await {
         Ok(()) => error,
         Err(left) => {
@@ -52,23 +58,26 @@ fn refused(engine: &Engine, spec: &GuestSpec, failure: Failure) -> NfioError {
     failure.of(HypervisorError::Deploy, &spec.name, &engine.address)
 }
 
-async fn make(engine: &Engine, spec: &GuestSpec) -> std::result::Result<String, Failure> {
+async fn make(engine: &Engine, spec: &GuestSpec) -> std::result::Result<Known, Failure> {
     let process = Process::of(&spec.boot.env, spec.boot.command.as_ref(), &Prepared::default());
-    let body = create::body(spec, process, engine.address.is_local())
+    let local = engine.address.is_local();
+    let body = create::body(spec, process, local)
         .map_err(|e| Failure::Refused { status: 400, message: e.to_string() })?;
     let options = CreateContainerOptionsBuilder::new().name(&spec.name).build();
     let create =
         async |docker: bollard::Docker| docker.create_container(Some(options.clone()), body.clone()).await;
-    match engine.call(SLOW, create).await {
+    let made = match engine.call(SLOW, create).await {
         Err(failure) if spec.boot.pull && failure.is_not_found() => {
             pull::pull(engine, &spec.image).await?;
-            engine.call(SLOW, create).await.map(|made| made.id)
+            engine.call(SLOW, create).await?
         }
-        made => made.map(|made| made.id),
-    }
+        made => made?,
+    };
+    let labels = body.labels.unwrap_or_default();
+    Ok(Known::created(made.id, spec.name.clone(), &labels, local))
 }
 
-/// Connects the further networks and takes the guest up into memory.
+/// Connects the further networks.
 async fn complete(engine: &Arc<Engine>, spec: &GuestSpec, container: &str) -> Result<()> {
     for interface in spec.boot.interfaces.iter().skip(1) {
         let network = create::network(interface);
@@ -81,7 +90,7 @@ async fn complete(engine: &Arc<Engine>, spec: &GuestSpec, container: &str) -> Re
             .await
             .map_err(|failure| refused(engine, spec, failure))?;
     }
-    engine.look(container).await.map_err(|failure| refused(engine, spec, failure))
+    Ok(())
 }
 
 /// That the name is taken, and by whom.

@@ -5,6 +5,7 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::{EventsOptionsBuilder, ListContainersOptionsBuilder};
 use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use std::collections::{BTreeSet, HashMap};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,7 @@ use super::address::Address;
 use super::counters::Samples;
 use super::create::ROOT;
 use super::failure::{Failure, unreachable};
+use super::looks::Looks;
 use super::memory::{Known, Memory};
 use super::output::Logs;
 use crate::error::{HypervisorError, Result};
@@ -47,8 +49,7 @@ pub(super) struct Engine {
     pub(super) memory: Memory,
     pub(super) logs: Logs,
     pub(super) samples: Samples,
-    /// Looks at containers come one after the other, so that an old one never overwrites a newer one.
-    looking: tokio::sync::Mutex<()>,
+    looks: Looks,
 }
 
 impl Engine {
@@ -60,7 +61,7 @@ impl Engine {
             memory: Memory::new(),
             logs: Logs::default(),
             samples: Samples::default(),
-            looking: tokio::sync::Mutex::default(),
+            looks: Looks::default(),
         }
     }
 
@@ -113,7 +114,10 @@ impl Engine {
 
     /// Looks at a container and remembers what it is.
     pub(super) async fn look(self: &Arc<Self>, container: &str) -> std::result::Result<(), Failure> {
-        let _turn = self.looking.lock().await;
+        self.looks.one(container, async || self.inspect(container).await).await
+    }
+
+    async fn inspect(self: &Arc<Self>, container: &str) -> std::result::Result<(), Failure> {
         match self.call(QUICK, async |docker| docker.inspect_container(container, None).await).await {
             Ok(inspected) => {
                 if let Some((id, known)) = Known::of(&inspected, self.address.is_local()) {
@@ -175,7 +179,7 @@ impl Engine {
 
     /// All containers of our ROOT, looked at.
     async fn look_at_all(self: &Arc<Self>, docker: &Docker) -> std::result::Result<(), Failure> {
-        let _turn = self.looking.lock().await;
+        let _turn = self.looks.all().await;
         let options = ListContainersOptionsBuilder::new().all(true).filters(&self.ours()).build();
         let listed = within(QUICK, docker.list_containers(Some(options))).await?;
         let mut all = Vec::new();
@@ -214,8 +218,17 @@ impl Engine {
         let mut events = pin!(docker.events(Some(options)).ready_chunks(BURST));
         self.look_at_all(&docker).await?;
         tracing::info!("{} answers", self.address);
+        // Of one that is just being started an engine tells late: the news of others do not wait for that.
+        let mut looks = FuturesUnordered::new();
         loop {
-            match timeout(SILENCE, events.next()).await {
+            let burst = tokio::select! {
+                burst = timeout(SILENCE, events.next()) => burst,
+                Some(looked) = looks.next() => {
+                    looked?;
+                    continue;
+                }
+            };
+            match burst {
                 Ok(Some(burst)) => {
                     let mut changed = BTreeSet::new();
                     for event in burst {
@@ -225,9 +238,8 @@ impl Engine {
                             event.action.as_deref().is_some_and(|action| action.starts_with("exec_"));
                         changed.extend(event.actor.and_then(|actor| actor.id).filter(|_| !command));
                     }
-                    for container in changed {
-                        self.look(&container).await?;
-                    }
+                    let look = |container: String| async move { self.look(&container).await };
+                    looks.extend(changed.into_iter().map(look));
                 }
                 Ok(None) => return Ok(()),
                 Err(_) => within(QUICK, docker.ping()).await.map(drop)?,

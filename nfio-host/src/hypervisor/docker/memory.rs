@@ -2,6 +2,7 @@
 //! engine does not answer nothing is known: what was true before is never told as true now.
 
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum as State};
+use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio::time::timeout;
 
 use super::create::{ID, SYSCTLS};
 use super::held::hold;
-use super::renew::REPLACES;
+use super::renew::{Origin, PROCESS, REPLACES};
 use crate::hypervisor::Status;
 use crate::hypervisor::container::process::Held;
 use crate::hypervisor::container::sysctl::Sysctls;
@@ -20,6 +21,7 @@ use crate::hypervisor::container::sysctl::Sysctls;
 pub(super) struct Known {
     /// The container's id.
     pub(super) container: String,
+    pub(super) name: String,
     pub(super) status: Status,
     /// When its last run began, as the engine tells it; empty: never.
     pub(super) started: String,
@@ -29,6 +31,8 @@ pub(super) struct Known {
     pub(super) init: Option<Arc<Held>>,
     /// Kernel parameters for its network namespace, where that is of this machine.
     pub(super) sysctls: Option<Arc<Sysctls>>,
+    /// What the container was made of; None: its label is not of our making.
+    pub(super) origin: Option<Arc<Origin>>,
     /// The container that this one takes the place of, once it has gone.
     pub(super) replaces: Option<String>,
 }
@@ -44,21 +48,41 @@ impl Known {
         let started = state.started_at.clone().filter(|time| !time.starts_with("0001-"));
         let runs = matches!(status, Status::Running | Status::Paused);
         let pid = state.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0 && runs && local);
+        let name = inspected.name.as_deref().unwrap_or_default().trim_start_matches('/').to_owned();
         let known = Self {
             status,
             started: started.unwrap_or_default(),
             address: address(inspected),
             init: pid.and_then(|pid| hold(pid, &container)).map(Arc::new),
-            sysctls: labels
-                .get(SYSCTLS)
-                .filter(|_| local)
-                .and_then(|text| serde_json::from_str(text).ok())
-                .map(Arc::new),
-            replaces: labels.get(REPLACES).cloned(),
-            container,
+            ..Self::created(container, name, labels, local)
         };
         Some((labels.get(ID)?.clone(), known))
     }
+
+    /// A container that has just been made with these labels.
+    pub(super) fn created(
+        container: String,
+        name: String,
+        labels: &HashMap<String, String>,
+        local: bool,
+    ) -> Self {
+        Self {
+            container,
+            name,
+            status: Status::Created,
+            started: String::new(),
+            address: String::new(),
+            init: None,
+            sysctls: content(labels, SYSCTLS).filter(|_| local).map(Arc::new),
+            origin: content(labels, PROCESS).map(Arc::new),
+            replaces: labels.get(REPLACES).cloned(),
+        }
+    }
+}
+
+/// What a label of ours holds.
+fn content<T: DeserializeOwned>(labels: &HashMap<String, String>, label: &str) -> Option<T> {
+    serde_json::from_str(labels.get(label)?).ok()
 }
 
 fn status(state: State) -> Status {
@@ -149,6 +173,11 @@ impl Memory {
         if !stands_back {
             guests.insert(id, known);
         }
+    }
+
+    /// A container that has just been made, unless more is known of it already.
+    pub(super) fn put_new(&self, id: &str, known: Known) {
+        self.write().entry(id.to_owned()).or_insert(known);
     }
 
     /// A container is gone.

@@ -29,7 +29,7 @@ pub(super) const PROCESS: &str = "io.nfio.process";
 
 /// The content of the label [`PROCESS`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Origin {
+pub(super) struct Origin {
     image: String,
     env: BTreeMap<String, String>,
     command: Option<Vec<String>>,
@@ -63,6 +63,12 @@ pub(super) async fn renew(
     prepared: &Prepared,
 ) -> Result<String, Failure> {
     let old = known.container.as_str();
+    let aside = format!("{}.new", guest.name);
+    let process = |origin: &Origin| Process::of(&origin.env, origin.command.as_ref(), prepared);
+    let is_as_wanted = |origin: &Arc<Origin>| process(origin) == origin.made;
+    if known.name != aside && known.origin.as_ref().is_some_and(is_as_wanted) {
+        return Ok(known.container.clone());
+    }
     let inspected = engine.call(SLOW, async |docker| docker.inspect_container(old, None).await).await?;
     let origin = origin(&inspected).ok_or_else(|| Failure::Refused {
         status: 500,
@@ -70,13 +76,12 @@ pub(super) async fn renew(
             "it has no label {PROCESS}: it is not of this nfio's making; destroy and activate it"
         ),
     })?;
-    let aside = format!("{}.new", guest.name);
     if inspected.name.as_deref().is_some_and(|name| name.trim_start_matches('/') == aside) {
         // A start was ended before the last step: the guest is this one, so it must not be taken for what such a start
         // left beside it.
         rename(engine, old, &guest.name).await?;
     }
-    let wanted = Process::of(&origin.env, origin.command.as_ref(), prepared);
+    let wanted = process(&origin);
     if wanted == origin.made {
         return Ok(known.container.clone());
     }
@@ -187,6 +192,10 @@ pub(super) async fn remove_guest(engine: &Arc<Engine>, guest: &Guest) -> Result<
         remove(engine, &container).await?;
         fault::at(Step::DockerRemoved);
         engine.look(&container).await?;
+    }
+    // Somebody may have removed it just when it was made, before it was known.
+    if let Ok(Some(known)) = engine.memory.guest(&guest.labels.id) {
+        engine.look(&known.container).await?;
     }
     Ok(())
 }

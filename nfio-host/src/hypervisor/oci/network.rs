@@ -3,7 +3,7 @@
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use std::fs::{self, File};
 use std::io;
@@ -15,17 +15,14 @@ use super::lease::{Subnet, lock};
 use super::state::NetworkSettings;
 use crate::netlink::{in_netns, index, links, netlink, said};
 
+/// Name of the guest's link in the guest.
+const ETH0: &str = "eth0";
 /// What the bridge's alias says when it is ours to remove.
 const OURS: &str = "made by nfio";
 
 /// Name of the guest's link on the host's side.
 pub(super) fn host_name(short: &str) -> String {
     format!("nfv{short}")
-}
-
-/// Its other end until it is eth0 in the guest.
-fn peer_name(short: &str) -> String {
-    format!("nfp{short}")
 }
 
 /// Gives the guest whose network namespace this is its link.
@@ -36,7 +33,7 @@ pub(super) fn wire(
     address: Ipv4Addr,
 ) -> io::Result<()> {
     let subnet = Subnet::parse(&settings.subnet)?;
-    let (host, peer) = (host_name(short), peer_name(short));
+    let host = host_name(short);
     {
         // The bridge stays for as long as the lock is held, and then because it has a port.
         let _lock = lock(&settings.run)?;
@@ -45,27 +42,31 @@ pub(super) fn wire(
             if let Ok(old) = index(&host) {
                 said("removing", &host, handle.link().del(old).execute().await)?;
             }
-            let pair = handle.link().add(LinkVeth::new(&host, &peer).build()).execute().await;
-            said("making", &host, pair)?;
-            let message = LinkUnspec::new_with_index(index(&peer)?).setns_by_fd(netns.as_raw_fd()).build();
-            said("moving", &peer, handle.link().set(message).execute().await)?;
-            let message = LinkUnspec::new_with_index(index(&host)?).controller(bridge).up().build();
-            said("connecting", &host, handle.link().set(message).execute().await)
+            said("making", &host, handle.link().add(pair(&host, bridge, netns, address)).execute().await)
         })?;
     }
     in_netns(netns.try_clone()?, || {
         netlink(async |handle| {
             let up = LinkUnspec::new_with_index(index("lo")?).up().build();
             said("raising", "lo", handle.link().set(up).execute().await)?;
-            let eth0 = index(&peer)?;
-            let message = LinkUnspec::new_with_index(eth0).name("eth0").address(mac(address)).up().build();
-            said("naming", "eth0", handle.link().set(message).execute().await)?;
+            let eth0 = index(ETH0)?;
+            let up = LinkUnspec::new_with_index(eth0).up().build();
+            said("raising", ETH0, handle.link().set(up).execute().await)?;
             let add = handle.address().add(eth0, IpAddr::V4(address), subnet.prefix);
-            said("addressing", "eth0", add.execute().await)?;
+            said("addressing", ETH0, add.execute().await)?;
             let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(subnet.gateway()).build();
-            said("routing over", "eth0", handle.route().add(route).execute().await)
+            said("routing over", ETH0, handle.route().add(route).execute().await)
         })
     })
+}
+
+/// The request for a pair whose one end is a port of the bridge and whose other is born in the guest's namespace. To
+/// move it there would make the kernel wait until nobody uses it any more, for longer than all the rest of a start takes.
+fn pair(host: &str, bridge: u32, netns: &File, address: Ipv4Addr) -> LinkMessage {
+    // No end of a pair goes up before it has the other: the guest's, which is made first, does later.
+    let peer = LinkUnspec::new_with_name(ETH0).setns_by_fd(netns.as_raw_fd()).address(mac(address)).build();
+    let peer = InfoData::Veth(InfoVeth::Peer(peer));
+    LinkVeth::new(host, ETH0).set_info_data(peer).controller(bridge).up().build()
 }
 
 /// Takes the guest's link away, and the bridge with the last one. What is not there is no error.
@@ -175,7 +176,6 @@ mod tests {
     #[test]
     fn names_fit_the_kernels_fifteen_bytes() {
         assert_eq!(host_name("0123456789ab").len(), 15);
-        assert_eq!(peer_name("0123456789ab").len(), 15);
     }
 
     #[test]
