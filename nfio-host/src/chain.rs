@@ -267,7 +267,8 @@ impl Chains {
     fn status(&self, chain: &Chain) -> String {
         let Some(record) = chain.record() else { return Status::Undeployed.to_string() };
         if !record.complete {
-            return "degraded: activate did not come to its end; write destroy or activate".into();
+            let verb = if record.leaving { "destroy" } else { "activate" };
+            return format!("degraded: {verb} did not come to its end; write destroy or activate");
         }
         let mut amiss: Vec<String> = record
             .graph

@@ -6,10 +6,11 @@
 mod hold;
 
 #[cfg(all(feature = "fault-points", debug_assertions))]
-pub(crate) use hold::{at, watch};
+pub(crate) use hold::{at, share, watch};
 
 /// Names the points. What follows a driver's name and a colon is reached over that driver alone, what follows `Tree:`
-/// by mkdir, rmdir and rename alone.
+/// by mkdir, rmdir and rename alone, and what follows
+/// `Chain:` by verbs of chains and by guests that get their links back.
 macro_rules! steps {
     ($($step:ident $name:literal)*) => {
         /// A step of a verb, just done.
@@ -60,6 +61,25 @@ steps! {
     GuestDestroyed "guest destroyed"
     VerbDone "verb done"
     OutcomeNoted "outcome noted"
+    // Chains: what is made,
+    ChainBegun "Chain: record begun"
+    ChainLeased "Chain: leases acquired"
+    ChainNoted "Chain: record of what is to be made"
+    ChainPair "Chain: pair made"
+    ChainParameter "Chain: parameter set"
+    ChainRules "Chain: rules of a namespace made"
+    ChainRaised "Chain: link raised"
+    ChainFurnished "Chain: namespace furnished"
+    ChainMember "Chain: member configured"
+    ChainComplete "Chain: record complete"
+    // and what is taken away.
+    ChainLeaving "Chain: record of the removal"
+    ChainUnlinked "Chain: links of a namespace removed"
+    ChainUnruled "Chain: rules of a namespace removed"
+    ChainRestored "Chain: parameter restored"
+    ChainReleased "Chain: leases released"
+    ChainCleared "Chain: record cleared"
+    ChainNotedOutcome "Chain: outcome noted"
     // The driver Oci.
     OciDirectory "Oci: directory made"
     OciLayer "Oci: layer made"
@@ -95,9 +115,21 @@ pub(crate) fn at(_: Step) {}
 #[cfg(not(all(feature = "fault-points", debug_assertions)))]
 #[inline(always)]
 pub(crate) fn watch(_: crate::tree::Instance<'_>) -> impl Drop + use<> {
-    struct Nothing;
-    impl Drop for Nothing {
-        fn drop(&mut self) {}
-    }
     Nothing
+}
+
+/// What this thread does: the answer, called on another thread, has that one do a part of it.
+#[cfg(not(all(feature = "fault-points", debug_assertions)))]
+#[inline(always)]
+pub(crate) fn share() -> impl FnOnce() -> Nothing + Send {
+    || Nothing
+}
+
+/// What there is to watch in a build without points.
+#[cfg(not(all(feature = "fault-points", debug_assertions)))]
+pub(crate) struct Nothing;
+
+#[cfg(not(all(feature = "fault-points", debug_assertions)))]
+impl Drop for Nothing {
+    fn drop(&mut self) {}
 }

@@ -10,11 +10,15 @@ use std::future::Future;
 use std::io;
 use std::thread;
 
+use crate::fault;
+
 /// Runs `work` on a thread of its own in that network namespace; /proc/sys/net is the one of the thread that
 /// opens it.
 pub(crate) fn in_netns<T: Send>(netns: File, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let share = fault::share();
     thread::scope(|scope| {
         let worker = thread::Builder::new().name("netns".into()).spawn_scoped(scope, || {
+            let _watch = share();
             setns(netns, CloneFlags::CLONE_NEWNET)?;
             work()
         })?;

@@ -18,6 +18,7 @@ use std::os::fd::RawFd;
 
 use super::parameters;
 use super::plan::{HOP_PREFIX, Hop, Place, Plan, Route, Side, Table};
+use crate::fault::{self, Step};
 use crate::netlink::{index, links, netlink, said};
 
 /// The number of a guest's first own routing table.
@@ -133,6 +134,7 @@ pub(super) fn furnish(
             set.map_err(|e| io::Error::other(format!("setting the last route: {e}")))?;
         }
         add_rules(&handle, base, rules).await?;
+        fault::at(Step::ChainRules);
         for (number, hop) in plan.hops_of(place) {
             let (Some((link, _)), Some(side)) = (ways.get(&number), hop.side(place)) else { continue };
             let add = handle.address().add(*link, IpAddr::V4(side.address), HOP_PREFIX).replace();
@@ -145,6 +147,7 @@ pub(super) fn furnish(
             said("telling the neighbour of", &side.name, known.execute().await)?;
             let up = LinkUnspec::new_with_index(*link).up().build();
             said("raising", &side.name, handle.link().set(up).execute().await)?;
+            fault::at(Step::ChainRaised);
         }
         for route in routes {
             if let Some(message) = message(route, &ways, base) {

@@ -21,6 +21,10 @@ pub(super) struct Record {
     pub(super) id: String,
     /// Whether `activate` came to its end. One that did not is taken away by `destroy`, or by the next `activate`.
     pub(super) complete: bool,
+    /// Whether it is being taken away: of one whose removal was interrupted nothing is mended any more, as its addresses
+    /// may be another's already.
+    #[serde(default)]
+    pub(super) leaving: bool,
     /// The lower addresses of the hops' pairs.
     pub(super) addresses: Vec<Ipv4Addr>,
     /// Kernel parameters as they were before.
@@ -102,6 +106,7 @@ mod tests {
         let record = Record {
             id: "0123abcd-0000-4000-8000-000000000000".into(),
             complete: false,
+            leaving: false,
             addresses: vec![Ipv4Addr::new(10, 204, 0, 2), Ipv4Addr::new(10, 204, 0, 4)],
             before: vec![
                 Parameter { place: Place::Member(0), key: "net/x".into(), value: "0".into() },

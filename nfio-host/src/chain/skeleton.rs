@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use super::Chains;
+use crate::beneath;
 use crate::error::{HostError, NfioError, Result};
 use crate::fs::operations::Caller;
 use crate::tree::{CHNS, Instance};
@@ -99,16 +100,18 @@ impl Chains {
         Ok(())
     }
 
-    /// Removes what is kept of chains that are gone: a crash came between the two. A record stays in any case.
+    /// Removes what is kept of chains that are gone, and of those that are there what was half written: a crash came between
+    /// the two. A record stays in any case.
     pub(super) fn clear_private(&self) -> Result<()> {
         for name in self.all_private()? {
             let private = self.private_top().join(&name);
             let there = exists(self.vnfs.root().dir(), &Instance::chain(&name).path());
-            if !there
-                && !private.join("record.toml").exists()
-                && let Err(e) = remove_directory(&private)
-            {
-                tracing::warn!("{} is left over and cannot be removed: {e}", private.display());
+            let cleared = match there || private.join("record.toml").exists() {
+                true => beneath::clear_half_written(&private).map_err(NfioError::from),
+                false => remove_directory(&private),
+            };
+            if let Err(e) = cleared {
+                tracing::warn!("what is left over in {} cannot be removed: {e}", private.display());
             }
         }
         Ok(())

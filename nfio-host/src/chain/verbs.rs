@@ -10,8 +10,10 @@ use super::record::{Parameter, Record};
 use super::rights;
 use super::{Chain, Chains, Place, lock};
 use crate::error::{HostError, HypervisorError, NfioError, Result};
+use crate::fault::{self, Step};
 use crate::hypervisor::Status;
 use crate::hypervisor::oci::lease;
+use crate::tree::Instance;
 use crate::vnf::last_error;
 use crate::vnf::turns::Busy;
 
@@ -64,6 +66,7 @@ impl fmt::Display for Verb {
 impl Chains {
     /// Runs a verb for whoever has the turn, and notes its outcome in `last_error`.
     pub(super) fn run(&self, chain: &Chain, verb: Verb, _turn: &Busy) -> Result<()> {
+        let _watch = fault::watch(Instance::chain(&chain.name));
         chain.now().last_verb = Some(verb);
         let outcome = match (verb, chain.record()) {
             (Verb::Activate, Some(record)) if record.complete => {
@@ -83,6 +86,7 @@ impl Chains {
             tracing::info!("{verb} of {chain} done");
         }
         let outcome = last_error::note(chain, verb.word(), outcome);
+        fault::at(Step::ChainNotedOutcome);
         self.tell_changed(chain);
         outcome
     }
@@ -96,13 +100,16 @@ impl Chains {
             let count = plan::count(&record.graph);
             // From here on everything that is made is in the record or goes with it.
             chain.set_record(record.clone())?;
+            fault::at(Step::ChainBegun);
             let run = &self.config.run;
             let made = lease::acquire_pairs(run, self.subnet, &chain.private, count)
                 .map_err(NfioError::from)
                 .and_then(|addresses| {
+                    fault::at(Step::ChainLeased);
                     record.addresses = addresses;
                     record.before = self.before(&record)?;
                     chain.set_record(record.clone())?;
+                    fault::at(Step::ChainNoted);
                     let wiring = self.wiring(&record)?;
                     wiring.wire()?;
                     chain.now().held = wiring.held();
@@ -115,7 +122,9 @@ impl Chains {
         // Not with the wiring held: an instance's verb under way may be waiting for it.
         let configured = self.configure_members(&record.graph).and_then(|()| {
             let _wiring = lock(&chain.wiring);
-            chain.set_record(Record { complete: true, ..record })
+            chain.set_record(Record { complete: true, ..record })?;
+            fault::at(Step::ChainComplete);
+            Ok(())
         });
         configured.map_err(|e| {
             let _wiring = lock(&chain.wiring);
@@ -163,6 +172,7 @@ impl Chains {
         let record = Record {
             id: self.id(chain)?,
             complete: false,
+            leaving: false,
             addresses: Vec::new(),
             before: Vec::new(),
             ingress,
@@ -246,6 +256,7 @@ impl Chains {
                 NfioError::Configuration(_) => NfioError::configuration(format!("{member}: {e}")),
                 e => NfioError::posix(e.errno(), format!("{member} cannot be configured for the chain: {e}")),
             })?;
+            fault::at(Step::ChainMember);
         }
         Ok(())
     }
@@ -275,9 +286,20 @@ impl Chains {
                 others.iter().any(|(_, other)| other.at_end(end).any(|p| p.key == parameter.key))
             })
         };
-        self.wiring(&record)?.take_away(needed)?;
+        let wiring = self.wiring(&record)?;
+        // Whoever finds half of it is not to mend it.
+        let leaving = Record { complete: false, leaving: true, ..Record::clone(&record) };
+        if let Err(e) = chain.set_record(leaving) {
+            // A full disk keeps nobody from taking a chain away.
+            tracing::warn!("{chain} is taken away without a note of it: {e}");
+        }
+        fault::at(Step::ChainLeaving);
+        wiring.take_away(needed)?;
         lease::release(&self.config.run, &chain.private)?;
-        chain.clear_record()
+        fault::at(Step::ChainReleased);
+        chain.clear_record()?;
+        fault::at(Step::ChainCleared);
+        Ok(())
     }
 }
 

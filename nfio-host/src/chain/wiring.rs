@@ -11,6 +11,7 @@ use super::parameters;
 use super::plan::{Hop, Place, Plan, Side};
 use super::record::{Parameter, Record};
 use crate::error::{NfioError, Result};
+use crate::fault::{self, Step};
 use crate::netlink::in_netns;
 
 /// A chain and those of its network namespaces that are there.
@@ -147,6 +148,7 @@ impl<'a> Wiring<'a> {
         }
         for place in self.plan.places() {
             self.furnish(place)?;
+            fault::at(Step::ChainFurnished);
         }
         Ok(())
     }
@@ -169,7 +171,7 @@ impl<'a> Wiring<'a> {
         }
         let Some(peer) = self.present.get(&hop.to.place) else { return Ok(()) };
         let peer = peer.as_raw_fd();
-        self.inside(hop.from.place, || links::make_pair(hop, peer)).map(drop)
+        self.inside(hop.from.place, || links::make_pair(hop, peer)).map(|_| fault::at(Step::ChainPair))
     }
 
     /// Addresses, routes, rules and kernel parameters of a namespace.
@@ -183,6 +185,7 @@ impl<'a> Wiring<'a> {
         self.inside(place, || {
             for change in parameters::changes(shares, guest)? {
                 parameters::set(&change.key, &change.value)?;
+                fault::at(Step::ChainParameter);
             }
             links::furnish(place, &self.plan, base, &routes, &rules)
         })
@@ -207,8 +210,12 @@ impl<'a> Wiring<'a> {
             let base = self.tables(place);
             self.inside(place, || {
                 links::remove(&ours)?;
+                fault::at(Step::ChainUnlinked);
                 links::remove_tables(base)?;
-                parameters.iter().try_for_each(|before| parameters::set(&before.key, &before.value))
+                fault::at(Step::ChainUnruled);
+                parameters.iter().try_for_each(|before| {
+                    parameters::set(&before.key, &before.value).map(|()| fault::at(Step::ChainRestored))
+                })
             })?;
         }
         Ok(())

@@ -7,14 +7,14 @@
 //! | `TYPE.NAME.hold` | the test | `COUNT STEP`: a verb on this instance waits there, for as long as the file exists |
 //! | `TYPE.NAME.held` | nfio | it waits |
 //!
-//! COUNT tells the times apart that one verb reaches a step, from 1.
+//! The TYPE of a chain is `chns`. COUNT tells the times apart that one verb reaches a step, from 1.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -27,20 +27,27 @@ const GLANCE: Duration = Duration::from_millis(5);
 /// What this thread does.
 struct Work {
     instance: String,
-    counts: HashMap<&'static str, usize>,
+    counts: Mutex<HashMap<&'static str, usize>>,
 }
 
 thread_local! {
-    static WORK: RefCell<Option<Work>> = const { RefCell::new(None) };
+    static WORK: RefCell<Option<Arc<Work>>> = const { RefCell::new(None) };
 }
 
 /// The end of what [`watch`] began.
-pub(crate) struct Watch(Option<Work>);
+pub(crate) struct Watch(Option<Arc<Work>>);
 
 /// What this thread does from now on, until the answer is dropped, is done to that instance.
 pub(crate) fn watch(at: tree::Instance<'_>) -> Watch {
-    let work = Work { instance: format!("{}.{}", at.ty, at.name), counts: HashMap::new() };
-    Watch(WORK.replace(Some(work)))
+    let ty = if at.is_chain() { "chns" } else { at.ty };
+    let work = Work { instance: format!("{ty}.{}", at.name), counts: Mutex::default() };
+    Watch(WORK.replace(Some(Arc::new(work))))
+}
+
+/// What this thread does: the answer, called on another thread, has that one do a part of it.
+pub(crate) fn share() -> impl FnOnce() -> Watch + Send {
+    let work = WORK.with_borrow(Clone::clone);
+    || Watch(WORK.replace(work))
 }
 
 impl Drop for Watch {
@@ -52,9 +59,10 @@ impl Drop for Watch {
 /// A step is done.
 pub(crate) fn at(step: Step) {
     let Some(directory) = directory() else { return };
-    let reached = WORK.with_borrow_mut(|work| {
-        let work = work.as_mut()?;
-        let count = work.counts.entry(step.name()).or_default();
+    let reached = WORK.with_borrow(|work| {
+        let work = work.as_ref()?;
+        let mut counts = work.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(step.name()).or_default();
         *count += 1;
         Some((directory.join(&work.instance), format!("{count} {}", step.name())))
     });

@@ -37,7 +37,7 @@ fn running(mounted: &Mounted, name: &str) -> Instance {
 }
 
 /// Addresses that chains of this ROOT hold.
-fn leases(mounted: &Mounted) -> Vec<String> {
+pub(crate) fn leases(mounted: &Mounted) -> Vec<String> {
     let chains = mounted.root().join(".nfio/chains");
     let all = std::fs::read_dir("/run/nfio/leases").into_iter().flatten().flatten();
     let held = all.filter(|lease| {

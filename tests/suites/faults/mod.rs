@@ -1,6 +1,7 @@
 //! Faults, injected on purpose: nfio killed and engines stopped at each step of each verb, disks that are full or
 //! read-only, guests that never answer, clocks that jump.
 
+mod chains;
 mod clocks;
 mod disks;
 mod docker;
