@@ -253,6 +253,7 @@ impl Engine {
             hypervisor: "Docker",
             host,
             network: Some(self.network.path()),
+            beside: false,
             config: String::new(),
             environment: Vec::new(),
         }

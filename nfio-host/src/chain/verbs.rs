@@ -158,12 +158,14 @@ impl Chains {
         for node in &mut graph.nodes {
             for member in &mut node.members {
                 member.id = self.running(&node.name, member)?;
+                self.vnfs.member_await(member.at(), &member.id)?;
             }
         }
-        let record = Record {
+        let mut record = Record {
             id: self.id(chain)?,
             complete: false,
             addresses: Vec::new(),
+            machines: Vec::new(),
             before: Vec::new(),
             ingress,
             egress,
@@ -171,8 +173,11 @@ impl Chains {
             egress_shape,
             graph,
         };
-        // The driver may have no namespace to connect; and a guest that does not forward is the end of a chain.
-        if let Some(deaf) = self.wiring(&record)?.first_deaf()? {
+        // The driver may have nothing to connect; and a guest that does not forward is the end of a chain.
+        let wiring = self.wiring(&record)?;
+        let (machines, deaf) = (wiring.machines(), wiring.first_deaf()?);
+        record.machines = machines;
+        if let Some(deaf) = deaf {
             return Err(NfioError::configuration(format!(
                 "{deaf} does not forward packets: write sysctls = {{ \"net.ipv4.ip_forward\" = \"1\" }} into its \
                  config/boot.conf, then destroy and activate it"

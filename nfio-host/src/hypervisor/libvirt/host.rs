@@ -51,6 +51,8 @@ struct State {
     /// The guests that are looked at: id, and where the console is written.
     ours: HashMap<String, PathBuf>,
     seen: HashMap<String, Seen>,
+    /// The run of each guest in which its agent has answered last.
+    answered: HashMap<String, String>,
     /// When all were looked at last.
     looked: Option<Instant>,
     /// Why the last look failed.
@@ -185,6 +187,17 @@ impl Host {
         state.ours.remove(&guest.labels.id);
         state.seen.remove(&guest.labels.id);
         state.agents.remove(&guest.labels.id);
+        state.answered.remove(&guest.labels.id);
+    }
+
+    /// Takes note that a guest's agent has answered in this run.
+    pub(super) fn note_answer(&self, guest: &Guest, run: &str) {
+        self.lock().answered.insert(guest.labels.id.clone(), run.to_owned());
+    }
+
+    /// Whether a guest's agent has answered in this run.
+    pub(super) fn has_answered(&self, guest: &Guest, run: &str) -> bool {
+        self.lock().answered.get(&guest.labels.id).is_some_and(|answered| answered == run)
     }
 
     /// Looks at one guest.

@@ -1,0 +1,88 @@
+//! Virtual machines in a chain: traffic passes through two kernels of their own, and what is plugged into them goes again.
+
+use super::restarts::{FORBIDDEN, Flood, arrived, count, until_answered};
+use super::{SERVER, ends, leases, without};
+use nfio_tests::{Instance, Libvirtd, Mounted, Space, eventually, state_of};
+use std::thread;
+
+/// What a chain could have changed outside of its guests: in both ends, and where the bridges are.
+fn outside(libvirtd: &Libvirtd, client: &Space, server: &Space) -> [String; 3] {
+    let names = libvirtd.network().sh("ls /proc/sys/net/ipv4/conf");
+    // Those that libvirt makes for the machines' usual network come and go with them.
+    let names: Vec<&str> = names.lines().filter(|name| !name.starts_with("vnet")).collect();
+    [client.state(), server.state(), names.join(" ")]
+}
+
+/// What it could have changed within.
+fn inside(machines: [&Instance; 2]) -> [String; 2] {
+    machines.map(|machine| machine.run(&state_of()))
+}
+
+#[test]
+fn traffic_passes_two_machines_and_one_that_restarts_lets_no_forbidden_packet_pass() {
+    let libvirtd = Libvirtd::machines(2);
+    let mounted = Mounted::on(libvirtd.beside());
+    let (client, server) = ends();
+    // Where Docker is on the machine, every new network has bridged packets judged by rules for routed ones.
+    libvirtd
+        .network()
+        .sh("[ ! -e /proc/sys/net/bridge ] || echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables");
+    let (first, last) = (mounted.firewall("first"), mounted.firewall("last"));
+    first.put("config/nf_conf", &without(FORBIDDEN).replace("tcp", "udp"));
+    thread::scope(|scope| {
+        for machine in [&first, &last] {
+            machine.put("machine/vm.memory", "192M\n");
+            scope.spawn(|| machine.act("activate"));
+        }
+    });
+    let before = (outside(&libvirtd, &client, &server), inside([&first, &last]));
+    let chain = mounted.chain(
+        "edge",
+        [&client.end(), &server.end()],
+        &[("a", &[&first], &["b"]), ("b", &[&last], &[])],
+    );
+    chain.act("activate");
+    assert_eq!(chain.status(), "running");
+    count(&server);
+    let serving = server.serve(80);
+    assert!(client.asks(SERVER, 80).is_some());
+    assert!(first.run("ip -o link").contains("in0:") && first.run("ip -o link").contains("out0:"));
+
+    let flood = Flood::from(&client);
+    eventually("the flood is dropped", || first.counter("pkt_drops") > 100);
+    let total = |name: &str| chain.get(&format!("totals/{name}")).trim().parse::<u64>().expect("a number");
+    assert!(total("drops") > 100);
+    let (came, went) = (total("ingress_bytes"), total("egress_bytes"));
+    assert!(came > went && went > 0, "{came} bytes came in, {went} went out");
+
+    first.act("restart");
+    println!("after restart traffic resumed in {:?}", until_answered(&client));
+    eventually("the chain is whole", || chain.status() == "running");
+    eventually("the flood is dropped again", || first.counter("pkt_drops") > 100);
+    assert!(total("ingress_bytes") > came, "what was counted before is kept");
+    assert_eq!(arrived(&server), 0, "forbidden packets that passed");
+    // The counter does count.
+    first.put("config/nf_conf", "table inet filter {\n}\n");
+    first.act("reload");
+    eventually("without the rule they arrive", || arrived(&server) > 0);
+    drop((flood, serving));
+    server.sh("nft delete table inet count");
+
+    // What was made is found again by an nfio that did not make it.
+    mounted.kill();
+    mounted.mount();
+    assert!(client.reaches(SERVER));
+    chain.act("destroy");
+    assert_eq!((outside(&libvirtd, &client, &server), inside([&first, &last])), before);
+    assert_eq!(leases(&mounted), [""; 0]);
+
+    // A machine that does not run has taken its links along.
+    chain.act("activate");
+    assert!(client.reaches(SERVER));
+    last.act("stop");
+    assert_eq!(chain.status(), "degraded: b (firewall/last is exited)");
+    eventually("the first one has lost its way on", || !first.run("ip -o link").contains("out0:"));
+    chain.act("destroy");
+    assert_eq!(outside(&libvirtd, &client, &server), before.0);
+    assert_eq!(inside([&first, &first])[0], before.1[0]);
+}
