@@ -16,7 +16,7 @@ use crate::tree::Instance;
 /// From one look at all chains to the next.
 const TICK: Duration = Duration::from_millis(500);
 /// From a failure with virtual machines to the next try: each asks their agents.
-const AGAIN: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_secs(2);
 
 impl Chains {
     /// Begins to look after active chains, until the last reference to `self` goes.

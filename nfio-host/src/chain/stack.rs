@@ -23,6 +23,11 @@ pub(super) trait Stack {
         true
     }
 
+    /// Fails where nothing can be taken away from it now.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// What tells this run of a machine from every other one; None: a namespace, which cannot be the same one again.
     fn run(&self) -> Option<&str> {
         None

@@ -251,6 +251,7 @@ impl<'a> Wiring<'a> {
     /// Takes away everything that [`wire`](Self::wire) may have made, where its network stack still is; one that is gone
     /// took it along. `keep` are parameters that another chain still needs.
     pub(super) fn take_away(&self, keep: impl Fn(&Parameter) -> bool) -> Result<()> {
+        self.present.values().try_for_each(|stack| stack.check())?;
         let nothing = Found::default();
         for place in self.plan.places() {
             // One that boots may have a link too, of an nfio that was killed.

@@ -18,6 +18,8 @@ pub struct Machine {
     pub run: String,
     /// Whether it is up: commands in it are answered without waiting for its boot.
     pub is_up: bool,
+    /// Whether it is frozen, and so neither takes interfaces nor lets go of them.
+    pub is_paused: bool,
 }
 
 /// An interface that a machine is to have until its run ends, and the bridge of this machine that it leads to.

@@ -1,8 +1,9 @@
-//! Virtual machines in a chain: traffic passes through two kernels of their own, and what is plugged into them goes again.
+//! Guests of libvirt's in a chain. With virtual machines traffic passes through two kernels of their own, and what was
+//! plugged into them goes again.
 
 use super::restarts::{FORBIDDEN, Flood, arrived, count, until_answered};
 use super::{SERVER, ends, leases, without};
-use nfio_tests::{Instance, Libvirtd, Mounted, Space, eventually, state_of};
+use nfio_tests::{Instance, Libvirtd, Mounted, Space, errno, eventually, state_of};
 use std::thread;
 
 /// What a chain could have changed outside of its guests: in both ends, and where the bridges are.
@@ -18,15 +19,41 @@ fn inside(machines: [&Instance; 2]) -> [String; 2] {
     machines.map(|machine| machine.run(&state_of()))
 }
 
+/// What keeps a chain with machines from being wired is told, and nothing of it stays.
+fn refusals(libvirtd: &Libvirtd, chain: &Instance) {
+    let refused = |words: &str| {
+        assert_eq!(errno(chain.try_act("activate")), libc::EINVAL, "{}", chain.get("last_error"));
+        assert!(chain.get("last_error").contains(words), "{words} in {}", chain.get("last_error"));
+        assert_eq!(chain.status(), "undeployed");
+    };
+    // Where the kernel has that, as with Docker on the machine.
+    const JUDGED: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+    let network = libvirtd.network();
+    if network.sh(&format!("if [ -e {JUDGED} ]; then echo 1 > {JUDGED}; echo there; fi")) == "there\n" {
+        refused("sysctl -w net.bridge.bridge-nf-call-iptables=0");
+        network.sh(&format!("echo 0 > {JUDGED}"));
+    }
+    // A machine has room for eight links, and seven are taken.
+    let plug = |word: &str, number: u8| {
+        let hardware = format!("02:44:00:00:00:{number:02x}");
+        let (domain, live) = ("root-firewall-last", "--live");
+        let attached = ["virbr-nfio", "--model", "virtio"];
+        let place: &[&str] = if word == "attach-interface" { &attached } else { &[] };
+        let words = [&[word, domain, "bridge"], place, &["--mac", &hardware, live]].concat();
+        libvirtd.virsh(&words);
+    };
+    (0..7).for_each(|number| plug("attach-interface", number));
+    refused("has no slot free for another link: a virtual machine has room for 8 links");
+    (0..7).for_each(|number| plug("detach-interface", number));
+    let plugged = || libvirtd.virsh(&["domiflist", "root-firewall-last"]).matches("02:44:00").count();
+    eventually("they are gone", || plugged() == 0);
+}
+
 #[test]
 fn traffic_passes_two_machines_and_one_that_restarts_lets_no_forbidden_packet_pass() {
     let libvirtd = Libvirtd::machines(2);
     let mounted = Mounted::on(libvirtd.beside());
     let (client, server) = ends();
-    // Where Docker is on the machine, every new network has bridged packets judged by rules for routed ones.
-    libvirtd
-        .network()
-        .sh("[ ! -e /proc/sys/net/bridge ] || echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables");
     let (first, last) = (mounted.firewall("first"), mounted.firewall("last"));
     first.put("config/nf_conf", &without(FORBIDDEN).replace("tcp", "udp"));
     thread::scope(|scope| {
@@ -41,6 +68,8 @@ fn traffic_passes_two_machines_and_one_that_restarts_lets_no_forbidden_packet_pa
         [&client.end(), &server.end()],
         &[("a", &[&first], &["b"]), ("b", &[&last], &[])],
     );
+    refusals(&libvirtd, &chain);
+    assert_eq!((outside(&libvirtd, &client, &server), inside([&first, &last])), before);
     chain.act("activate");
     assert_eq!(chain.status(), "running");
     count(&server);
@@ -68,6 +97,10 @@ fn traffic_passes_two_machines_and_one_that_restarts_lets_no_forbidden_packet_pa
     drop((flood, serving));
     server.sh("nft delete table inet count");
 
+    last.act("pause");
+    assert_eq!(errno(chain.try_act("destroy")), libc::EIO);
+    assert!(chain.get("last_error").contains("is paused"), "{}", chain.get("last_error"));
+    last.act("unpause");
     // What was made is found again by an nfio that did not make it.
     mounted.kill();
     mounted.mount();
@@ -85,4 +118,24 @@ fn traffic_passes_two_machines_and_one_that_restarts_lets_no_forbidden_packet_pa
     chain.act("destroy");
     assert_eq!(outside(&libvirtd, &client, &server), before.0);
     assert_eq!(inside([&first, &first])[0], before.1[0]);
+}
+
+#[test]
+fn a_container_of_libvirts_is_a_member_like_any_other() {
+    let libvirtd = Libvirtd::containers();
+    let mounted = Mounted::on(libvirtd.place());
+    let (client, server) = ends();
+    let fw = mounted.firewall("fw");
+    fw.put("config/nf_conf", &without(81));
+    fw.act("activate");
+    let before = (client.state(), server.state(), fw.run(&state_of()));
+    let chain = mounted.chain("edge", [&client.end(), &server.end()], &[("x", &[&fw], &[])]);
+    chain.act("activate");
+    let _serving = [server.serve(80), server.serve(81)];
+    assert!(client.asks(SERVER, 80).is_some());
+    assert!(client.asks(SERVER, 81).is_none(), "its rules hold");
+    fw.act("restart");
+    eventually("traffic resumes", || client.asks_within(SERVER, 80, 0.2).is_some());
+    chain.act("destroy");
+    assert_eq!((client.state(), server.state(), fw.run(&state_of())), before);
 }

@@ -13,7 +13,7 @@ use super::super::parameters::{Values, no_ipv6, reverse_path};
 use super::super::plan::{HOP_PREFIX, Hop, Place, Plan, Route, Side};
 use super::super::record::Parameter;
 use super::{Stack, Wanted, no_pair};
-use crate::error::{NfioError, Result, one_line};
+use crate::error::{HypervisorError, NfioError, Result, one_line};
 use crate::hypervisor::{self, Cable, Execution};
 use crate::vnf::VnfsOperations;
 
@@ -32,7 +32,7 @@ pub(in super::super) struct Machine {
 
 impl Machine {
     /// Has the lines done, and answers what that printed.
-    fn run(&self, lines: String) -> Result<String> {
+    fn do_lines(&self, lines: String) -> Result<String> {
         let argv = ["sh", "-c", SCRIPT, "sh", &links::RULE_PRIORITY.to_string()].map(str::to_owned).to_vec();
         let execution = Execution { argv, stdin: lines.into_bytes() };
         let output = self.vnfs.member_execute(self.member.at(), &self.member.id, &execution)?;
@@ -58,6 +58,14 @@ impl Stack for Machine {
         self.machine.is_up
     }
 
+    fn check(&self) -> Result<()> {
+        if !self.machine.is_paused {
+            return Ok(());
+        }
+        let message = format!("{} is paused, and keeps its links until it runs: write unpause", self.member);
+        Err(HypervisorError::NotRunning(message).into())
+    }
+
     fn run(&self) -> Option<&str> {
         Some(&self.machine.run)
     }
@@ -78,7 +86,7 @@ impl Stack for Machine {
     }
 
     fn values(&self) -> Result<Values> {
-        Ok(Values::parse(&self.run("report\n".into())?))
+        Ok(Values::parse(&self.do_lines("report\n".into())?))
     }
 
     fn pair(&self, hop: &Hop, _: &dyn Stack) -> Result<()> {
@@ -97,7 +105,7 @@ impl Stack for Machine {
 
     fn furnish(&self, wanted: &Wanted<'_>) -> Result<()> {
         let values = self.values()?;
-        self.run(lines(wanted, &values)).map(drop)
+        self.do_lines(lines(wanted, &values)).map(drop)
     }
 
     fn clear(&self, wanted: &Wanted<'_>, before: &[&Parameter]) -> Result<()> {
@@ -119,7 +127,7 @@ impl Stack for Machine {
         for Parameter { key, value, .. } in before {
             line(&mut text, format_args!("set {key} {value}"));
         }
-        self.run(text).map(drop)
+        self.do_lines(text).map(drop)
     }
 }
 

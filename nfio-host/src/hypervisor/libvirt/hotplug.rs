@@ -34,7 +34,7 @@ pub(super) fn machine(guest: &Guest, host: &Host) -> Result<Machine> {
     if is_up {
         host.note_answer(guest, &run);
     }
-    Ok(Machine { run, is_up })
+    Ok(Machine { run, is_up, is_paused: seen.status == Status::Paused })
 }
 
 /// Plugs an interface in.
