@@ -105,7 +105,9 @@ impl Chains {
                     chain.set_record(record.clone())?;
                     let wiring = self.wiring(&record)?;
                     wiring.wire()?;
-                    chain.now().held = wiring.held();
+                    let made = wiring.made(&wiring.look()?);
+                    let mut now = chain.now();
+                    (now.made, now.held) = (Some(made), wiring.held());
                     Ok(())
                 });
             if let Err(e) = made {

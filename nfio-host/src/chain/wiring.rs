@@ -169,6 +169,10 @@ impl<'a> Wiring<'a> {
             };
             outcome = outcome.and(done);
         }
+        if let Err(NfioError::Configuration(_)) = outcome {
+            // Somebody has to mend something first.
+            return outcome;
+        }
         let bridges = self.bridges()?;
         for place in self.plan.places() {
             let done = self.stack(place).map_or(Ok(()), |stack| {

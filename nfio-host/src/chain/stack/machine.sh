@@ -28,7 +28,12 @@ gather() {
 }
 
 has_rule() {
-    "$ip" -4 rule show | grep -qE "^$pref:.* iif $1( \[detached\])? lookup $2( |\$)"
+    [ -n "$rules" ] || rules="$("$ip" -4 rule show)
+"
+    case $rules in
+        *" iif $1 lookup $2"[!0-9]* | *" iif $1 [detached] lookup $2"[!0-9]*) return 0 ;;
+    esac
+    return 1
 }
 
 # The name of the device with the hardware address $1.
@@ -62,11 +67,13 @@ rename() {
 
 pref=$1
 batch=
+rules=
 # By its path: busybox' shell may take its own ip for that name, which knows neither batches nor several ways.
 ip=
 IFS=:
 for place in $PATH /usr/sbin /sbin; do
-    case $("$place/ip" -V 2>/dev/null) in *iproute2*) ip=$place/ip ;; esac
+    [ -x "$place/ip" ] || continue
+    case $("$place/ip" -V 2>/dev/null) in *iproute2*) ip=$place/ip && break ;; esac
 done
 unset IFS
 [ -n "$ip" ] || refuse "has no ip of iproute2, which chains need in a virtual machine: take an image that has it"
