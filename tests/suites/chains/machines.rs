@@ -6,9 +6,24 @@ use super::{SERVER, ends, leases, without};
 use nfio_tests::{Instance, Libvirtd, Mounted, Space, errno, eventually, state_of};
 use std::thread;
 
+/// The end before the server: an interface of the network where nfio and libvirt are.
+const EGRESS: &str = "wan9";
+
+/// Connects the server to it.
+fn connect(libvirtd: &Libvirtd, server: &Space) {
+    libvirtd.network().sh(&format!(
+        "ip link add {EGRESS} type veth peer name up9 netns {}
+         ip address add 198.51.100.1/24 dev {EGRESS} && ip link set {EGRESS} up",
+        server.end().trim_start_matches("netns:")
+    ));
+    server.sh(
+        "ip address add 198.51.100.2/24 dev up9; ip link set up9 up; ip route add default via 198.51.100.1",
+    );
+}
+
 /// What a chain could have changed outside of its guests: in both ends, and where the bridges are.
 fn outside(libvirtd: &Libvirtd, client: &Space, server: &Space) -> [String; 3] {
-    let names = libvirtd.network().sh("ls /proc/sys/net/ipv4/conf");
+    let names = libvirtd.network().sh("ls /proc/sys/net/ipv4/conf; ip -4 rule show");
     // Those that libvirt makes for the machines' usual network come and go with them.
     let names: Vec<&str> = names.lines().filter(|name| !name.starts_with("vnet")).collect();
     [client.state(), server.state(), names.join(" ")]
@@ -54,6 +69,7 @@ fn traffic_passes_two_machines_and_one_that_restarts_lets_no_forbidden_packet_pa
     let libvirtd = Libvirtd::machines(2);
     let mounted = Mounted::on(libvirtd.beside());
     let (client, server) = ends();
+    connect(&libvirtd, &server);
     let (first, last) = (mounted.firewall("first"), mounted.firewall("last"));
     first.put("config/nf_conf", &without(FORBIDDEN).replace("tcp", "udp"));
     thread::scope(|scope| {
@@ -63,11 +79,8 @@ fn traffic_passes_two_machines_and_one_that_restarts_lets_no_forbidden_packet_pa
         }
     });
     let before = (outside(&libvirtd, &client, &server), inside([&first, &last]));
-    let chain = mounted.chain(
-        "edge",
-        [&client.end(), &server.end()],
-        &[("a", &[&first], &["b"]), ("b", &[&last], &[])],
-    );
+    let chain =
+        mounted.chain("edge", [&client.end(), EGRESS], &[("a", &[&first], &["b"]), ("b", &[&last], &[])]);
     refusals(&libvirtd, &chain);
     assert_eq!((outside(&libvirtd, &client, &server), inside([&first, &last])), before);
     chain.act("activate");

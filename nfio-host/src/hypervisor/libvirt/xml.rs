@@ -134,6 +134,8 @@ impl Domain<'_> {
     /// A PCIe machine takes a device while it runs only where a port is free. Those that it has from its start take the
     /// first ones.
     fn slots(&self, writer: &mut Writer<Vec<u8>>) -> io::Result<()> {
+        // As libvirt of most versions adds by itself: named, so that it is counted for certain.
+        empty(writer, "controller", &[("type", "usb"), ("index", "0"), ("model", "qemu-xhci")])?;
         empty(writer, "controller", &[("type", "pci"), ("index", "0"), ("model", "pcie-root")])?;
         let disks = usize::from(self.boot.disk.is_some());
         for _ in 0..SPARE + OTHERS + disks + self.links.len() {
