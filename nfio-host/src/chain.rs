@@ -1,11 +1,12 @@
-//! Service chains: `chns/`. A chain is a directory of links; `activate` connects the guests' network namespaces as the
-//! links say, and `destroy` takes exactly that away.
+//! Service chains: `chns/`. A chain is a directory of links; `activate` connects the guests' network stacks as the links
+//! say, and `destroy` takes exactly that away.
 //!
 //! `drawing` reads the links, `graph` says what they mean, `rights` who may have them; `plan` makes hops, addresses and
-//! routes of it, `record` keeps that, `wiring` does it (`links`, `parameters`: the kernel's side; `end`: what is outside the
-//! guests). `verbs` are the words of `action`, `observer` sees what happens without them; `skeleton`, `files`, `totals` and
+//! routes of it, `record` keeps that, `wiring` does it, in one `stack` after the other: namespaces (`links`, `parameters`) and
+//! virtual machines, which are a `bridge` away (`end`: what is outside the guests). `verbs` are the words of `action`, `observer` sees what happens without them; `skeleton`, `files`, `totals` and
 //! `picture` are what a user sees. What a guest is and does is the room `vnf`'s, which is asked through `vnf/members.rs`.
 
+mod bridge;
 mod drawing;
 mod end;
 mod files;
@@ -19,6 +20,7 @@ mod plan;
 mod record;
 mod rights;
 mod skeleton;
+mod stack;
 mod totals;
 mod verbs;
 mod wiring;
@@ -29,12 +31,13 @@ use std::fs;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use crate::config::{Deadlines, Policy};
 use crate::error::{HypervisorError, NfioError, Result};
 use crate::fs::operations::OnChange;
-use crate::hypervisor::Status;
 use crate::hypervisor::oci::lease::Subnet;
+use crate::hypervisor::{self, Status};
 use crate::modules::Table;
 use crate::tree::Instance;
 use crate::vnf::VnfsOperations;
@@ -44,9 +47,10 @@ use crate::vnf::turns::Turns;
 use graph::Member;
 use plan::Place;
 use record::Record;
+use stack::{Machine, Namespace, Stack};
 use totals::Meters;
 use verbs::Verb;
-use wiring::Wiring;
+use wiring::{Made, Wiring};
 
 pub use operations::Tree;
 
@@ -99,8 +103,10 @@ struct Now {
     last_verb: Option<Verb>,
     /// What is not as it should be beside the guests' states, as the observer has seen it last.
     gaps: Vec<String>,
-    /// Which hops were linked when routes were last set; None: not known, nfio has been away.
-    linked: Option<Vec<bool>>,
+    /// What routes were last set for; None: not known, nfio has been away.
+    made: Option<Made>,
+    /// Until when nothing is mended without need, after a failure.
+    not_before: Option<Instant>,
     /// The namespaces that links were made in.
     held: Vec<File>,
     /// The status that was told last.
@@ -247,20 +253,28 @@ impl Chains {
         make_private(&chain.private)
     }
 
-    /// The network namespace of a place; None: it is not there.
-    fn netns(&self, record: &Record, place: Place) -> Result<Option<File>> {
-        match place {
-            Place::Ingress => record.ingress.open(),
-            Place::Egress => record.egress.open(),
-            Place::Member(number) => match record.graph.members().nth(number) {
-                Some((_, member)) => self.vnfs.member_netns(member.at(), &member.id),
-                None => Ok(None),
-            },
-        }
+    /// The network stack of a place; None: it is not there.
+    fn stack(&self, record: &Record, place: Place) -> Result<Option<Box<dyn Stack>>> {
+        let namespace = |netns| -> Box<dyn Stack> { Box::new(Namespace { name: record.name(place), netns }) };
+        let number = match place {
+            Place::Ingress => return Ok(record.ingress.open()?.map(namespace)),
+            Place::Egress => return Ok(record.egress.open()?.map(namespace)),
+            Place::Member(number) => number,
+        };
+        let Some((_, member)) = record.graph.members().nth(number) else { return Ok(None) };
+        Ok(self.vnfs.member_stack(member.at(), &member.id)?.map(|stack| -> Box<dyn Stack> {
+            match stack {
+                hypervisor::Stack::Namespace(netns) => namespace(netns),
+                hypervisor::Stack::Machine(machine) => {
+                    let (vnfs, member) = (self.vnfs.clone(), member.clone());
+                    Box::new(Machine { vnfs, place, member, machine })
+                }
+            }
+        }))
     }
 
     fn wiring<'a>(&self, record: &'a Record) -> Result<Wiring<'a>> {
-        Wiring::open(record, |place| self.netns(record, place))
+        Wiring::open(record, |place| self.stack(record, place))
     }
 
     /// One line: `undeployed`, `running`, or `degraded` with what is amiss.

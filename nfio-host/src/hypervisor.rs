@@ -13,9 +13,11 @@ mod image_names;
 pub mod libvirt;
 pub mod oci;
 pub mod policy;
+mod stack;
 
 use crate::error::{NfioError, Result};
 pub use guest::{Counters, Execution, Guest, GuestSpec, Output, Prepared, PutFile, Status};
+pub use stack::{Cable, Machine, Stack};
 use std::fs::File;
 use std::path::Path;
 
@@ -99,8 +101,7 @@ pub trait Hypervisor: Send + Sync {
     /// `true` after configure has succeeded. Does nothing for a guest that asked for no forwarding.
     fn set_forwarding(&self, guest: &Guest, on: bool) -> Result<()>;
 
-    /// The network namespace of a running guest of this machine: what service chains connect. It is proven to be the
-    /// guest's. A guest without one (of another machine, or with a kernel of its own) is EOPNOTSUPP with a sentence that says so.
+    /// The network namespace of a running guest of this machine. It is proven to be the guest's. A guest without one (of another machine, or with a kernel of its own) is EOPNOTSUPP with a sentence that says so.
     fn netns(&self, guest: &Guest) -> Result<File> {
         let message = format!(
             "{} has no network namespace on this machine: the driver {} cannot be part of service chains",
@@ -108,6 +109,26 @@ pub trait Hypervisor: Send + Sync {
             self.name()
         );
         Err(NfioError::posix(libc::EOPNOTSUPP, message))
+    }
+
+    /// What service chains connect of a running guest of this machine. A virtual machine is a bridge away: it takes
+    /// interfaces while it runs. A guest of another machine is EOPNOTSUPP. Answered like
+    /// [`guest_status`](Self::guest_status).
+    fn stack(&self, guest: &Guest) -> Result<Stack> {
+        self.netns(guest).map(Stack::Namespace)
+    }
+
+    /// Gives a running virtual machine an interface, for this run at most. It has none of that hardware address yet.
+    fn attach_interface(&self, guest: &Guest, cable: &Cable) -> Result<()> {
+        let _ = cable;
+        Err(no_interfaces(guest, self.name()))
+    }
+
+    /// Takes an interface away that was attached; done when the machine has let go of it. Answers whether it was there: a
+    /// machine that does not run has none.
+    fn detach_interface(&self, guest: &Guest, cable: &Cable) -> Result<bool> {
+        let _ = cable;
+        Err(no_interfaces(guest, self.name()))
     }
 
     /// Takes up a guest found in the records at mount; its output goes to `log` from now on. One that is gone is
@@ -119,4 +140,9 @@ pub trait Hypervisor: Send + Sync {
         // A driver that writes the log itself has written it.
         let _ = guest;
     }
+}
+
+fn no_interfaces(guest: &Guest, driver: &str) -> NfioError {
+    let message = format!("{}: the driver {driver} plugs no interfaces into running guests", guest.name);
+    NfioError::posix(libc::EOPNOTSUPP, message)
 }

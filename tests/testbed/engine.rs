@@ -235,6 +235,7 @@ impl Engine {
             hypervisor: "Docker",
             host,
             network: Some(self.network.path()),
+            beside: false,
             config: String::new(),
             environment: Vec::new(),
         }

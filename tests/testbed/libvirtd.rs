@@ -246,6 +246,7 @@ impl Libvirtd {
             hypervisor: "Libvirt",
             host: "127.0.0.1".to_owned(),
             network: Some(self.network.path()),
+            beside: false,
             config: format!(
                 "[libvirt]\nuri = \"{}\"\nnetwork = \"{}\"\nlayers = \"{}\"\n",
                 self.uri(),
@@ -254,6 +255,11 @@ impl Libvirtd {
             ),
             environment: Vec::new(),
         }
+    }
+
+    /// As [`place`](Self::place), with `nfio` in the daemon's network: it makes bridges there.
+    pub fn beside(&self) -> Place {
+        Place { beside: true, ..self.place() }
     }
 
     /// What `nfio` is told of it as the libvirt of another host, by SSH.

@@ -118,8 +118,15 @@ impl Mounted {
 
     /// `nfio mount`, with these words beside those of the options.
     pub fn mount_command(&self, words: &[&str]) -> Command {
-        let mut command = self.nfio();
         let place = &self.options.place;
+        let mut command = match &place.network {
+            Some(network) if place.beside => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net={}", network.display())).arg("--").arg(self.nfio().get_program());
+                command
+            }
+            _ => self.nfio(),
+        };
         command.envs(place.environment.iter().cloned());
         command.args(["mount", "--hypervisor", place.hypervisor, "--module-root"]).arg(self.module_root());
         command.arg("--config").arg(self.config()).args(&self.options.arguments).args(words);

@@ -58,6 +58,12 @@ impl Network {
         PathBuf::from("/run/netns").join(self.name())
     }
 
+    /// What a script prints that runs in this network and must succeed.
+    #[track_caller]
+    pub fn sh(&self, script: &str) -> String {
+        does(self.command("sh").args(["-ec", script]))
+    }
+
     /// A command that runs in this network and in the test bed's mounts.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");

@@ -11,6 +11,8 @@ pub struct Place {
     pub host: String,
     /// Network namespace from which guests are reached; None: the test bed's own.
     pub network: Option<PathBuf>,
+    /// Whether nfio runs in that network too, as on a machine that has but one.
+    pub beside: bool,
     /// What nfio.toml says of it.
     pub config: String,
     /// Variables of nfio's environment.
@@ -23,6 +25,7 @@ impl Default for Place {
             hypervisor: "Oci",
             host: "127.0.0.1".into(),
             network: None,
+            beside: false,
             config: String::new(),
             environment: Vec::new(),
         }

@@ -1,11 +1,11 @@
-//! The kernel's side of a chain, by rtnetlink: veth pairs, addresses, routes, rules. All of this concerns the calling
+//! What a chain has in network namespaces, by rtnetlink: veth pairs, addresses, routes, rules. All of this concerns the calling
 //! thread's network namespace.
 //!
 //! A link is a chain's own by its name and its hardware address, which is made of the address that the chain holds a lease
 //! of; both are there from the moment that the link is.
 
 use futures_util::TryStreamExt;
-use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags};
 use rtnetlink::packet_route::route::{RouteMessage, RouteNextHop, RouteProtocol, RouteScope, RouteType};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::{
@@ -24,30 +24,41 @@ use crate::netlink::{index, links, netlink, said};
 /// The number of a guest's first own routing table.
 pub(super) const GUEST_TABLES: u32 = 0x6f00_0000;
 /// Where our rules stand: behind the local table, before the main one.
-const RULE_PRIORITY: u32 = 20_400;
+pub(super) const RULE_PRIORITY: u32 = 20_400;
 /// Routes in main tables yield to all that is there already.
-const METRIC: u32 = 4096;
+pub(super) const METRIC: u32 = 4096;
 /// The last route of our own tables: where the way on is gone, packets are dropped; none takes another way around.
-const LAST_METRIC: u32 = 2 * METRIC;
+pub(super) const LAST_METRIC: u32 = 2 * METRIC;
 /// Who made a route, for people (`proto 110`).
-const PROTOCOL: RouteProtocol = RouteProtocol::Other(110);
+pub(super) const PROTOCOL: u8 = 110;
 
 /// A link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Link {
-    hardware: Vec<u8>,
+    pub(super) index: u32,
+    pub(super) hardware: Vec<u8>,
+    pub(super) is_up: bool,
+    /// The bridge that it is a port of.
+    pub(super) bridge: Option<u32>,
     /// Bytes received since it was made.
     pub(super) rx_bytes: u64,
+    /// Bytes sent.
+    pub(super) tx_bytes: u64,
 }
 
-/// The links of a namespace, by name.
+/// The links of a network stack, by name.
 #[derive(Debug, Default)]
-pub(super) struct Found(BTreeMap<String, Link>);
+pub(super) struct Found(pub(super) BTreeMap<String, Link>);
 
 impl Found {
     /// The link of this side, if it is the chain's own.
     pub(super) fn ours(&self, side: &Side) -> Option<&Link> {
         self.0.get(&side.name).filter(|link| link.hardware == hardware(side.address))
+    }
+
+    /// The link of this name, whoever's it is.
+    pub(super) fn get(&self, name: &str) -> Option<&Link> {
+        self.0.get(name)
     }
 
     /// Whether any link has this name.
@@ -57,7 +68,7 @@ impl Found {
 }
 
 /// The hardware address of a link.
-fn hardware(address: Ipv4Addr) -> Vec<u8> {
+pub(super) fn hardware(address: Ipv4Addr) -> Vec<u8> {
     [&[0x02, 0x43], &address.octets()[..]].concat()
 }
 
@@ -66,12 +77,18 @@ pub(super) fn list() -> io::Result<Found> {
     let messages = netlink(async |handle| links(&handle).await)?;
     let mut found = BTreeMap::new();
     for message in messages {
-        let (mut name, mut link) = (None, Link { hardware: Vec::new(), rx_bytes: 0 });
+        let (index, is_up) = (message.header.index, message.header.flags.contains(LinkFlags::Up));
+        let hardware = Vec::new();
+        let mut link = Link { index, hardware, is_up, bridge: None, rx_bytes: 0, tx_bytes: 0 };
+        let mut name = None;
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(text) => name = Some(text),
                 LinkAttribute::Address(address) => link.hardware = address,
-                LinkAttribute::Stats64(stats) => link.rx_bytes = stats.rx_bytes,
+                LinkAttribute::Controller(bridge) => link.bridge = Some(bridge),
+                LinkAttribute::Stats64(stats) => {
+                    (link.rx_bytes, link.tx_bytes) = (stats.rx_bytes, stats.tx_bytes);
+                }
                 _ => {}
             }
         }
@@ -161,12 +178,13 @@ pub(super) fn furnish(
 
 /// The last route of a table.
 fn nowhere(table: u32) -> RouteMessage {
-    let route = RouteMessageBuilder::<Ipv4Addr>::new().protocol(PROTOCOL).priority(LAST_METRIC);
+    let route =
+        RouteMessageBuilder::<Ipv4Addr>::new().protocol(RouteProtocol::Other(PROTOCOL)).priority(LAST_METRIC);
     route.kind(RouteType::BlackHole).table_id(table).build()
 }
 
 /// The number of a table.
-fn number(base: u32, table: Table) -> u32 {
+pub(super) fn number(base: u32, table: Table) -> u32 {
     match table {
         Table::Main => 254,
         Table::Forward => base,
@@ -177,7 +195,8 @@ fn number(base: u32, table: Table) -> u32 {
 /// A route over those of its ways that are there; None: there is none.
 fn message(route: &Route, ways: &BTreeMap<usize, (u32, Ipv4Addr)>, base: u32) -> Option<RouteMessage> {
     let there: Vec<_> = route.via.iter().filter_map(|way| ways.get(way)).collect();
-    let mut message = RouteMessageBuilder::<Ipv4Addr>::new().protocol(PROTOCOL).priority(METRIC);
+    let mut message =
+        RouteMessageBuilder::<Ipv4Addr>::new().protocol(RouteProtocol::Other(PROTOCOL)).priority(METRIC);
     message = message.table_id(number(base, route.table));
     if let Some(to) = route.to {
         message = message.destination_prefix(to.address, to.prefix);

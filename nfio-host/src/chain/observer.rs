@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::plan::Place;
 use super::record::Record;
@@ -15,6 +15,8 @@ use crate::tree::Instance;
 
 /// From one look at all chains to the next.
 const TICK: Duration = Duration::from_millis(500);
+/// From a failure with virtual machines to the next try: each asks their agents.
+const AGAIN: Duration = Duration::from_secs(2);
 
 impl Chains {
     /// Begins to look after active chains, until the last reference to `self` goes.
@@ -26,7 +28,9 @@ impl Chains {
         thread::Builder::new().name("nfio-chains".into()).spawn(move || {
             while let Some(chains) = chains.upgrade() {
                 for (chain, _) in chains.all_active() {
-                    chains.look_after(&chain);
+                    if chain.now().not_before.is_none_or(|moment| moment <= Instant::now()) {
+                        chains.look_after(&chain);
+                    }
                 }
                 drop(chains);
                 thread::sleep(TICK);
@@ -39,7 +43,10 @@ impl Chains {
     /// starts: its chain tells, and it is tried again.
     pub(super) fn relink(&self, at: Instance<'_>) {
         for (chain, record) in self.all_active() {
-            if record.graph.members().any(|(_, member)| member.at() == at) {
+            if let Some((_, member)) = record.graph.members().find(|(_, member)| member.at() == at) {
+                if let Err(e) = self.vnfs.member_await(at, &member.id) {
+                    tracing::warn!("{chain}: {member} is not up, and has no links yet: {e}");
+                }
                 self.look_after(&chain);
             }
         }
@@ -50,11 +57,11 @@ impl Chains {
         {
             let _wiring = lock(&chain.wiring);
             let Some(record) = chain.record().filter(|record| record.complete) else { return };
-            let gaps = match self.mended(chain, &record) {
-                Ok(gaps) => gaps,
-                Err(e) => vec![one_line(&e.to_string())],
-            };
+            let mended = self.mended(chain, &record);
+            let waits = mended.is_err() && !record.machines.is_empty();
+            let gaps = mended.unwrap_or_else(|e| vec![one_line(&e.to_string())]);
             let mut now = chain.now();
+            now.not_before = waits.then(|| Instant::now() + AGAIN);
             if now.gaps != gaps && !gaps.is_empty() {
                 tracing::warn!("{chain} is degraded: {}", gaps.join(", "));
             }
@@ -73,19 +80,18 @@ impl Chains {
         for (place, file, end) in
             [(Place::Ingress, "ingress", &record.ingress), (Place::Egress, "egress", &record.egress)]
         {
-            if self.netns(record, place)?.is_none() {
+            if self.stack(record, place)?.is_none() {
                 gaps.push(format!("{file} ({end} is not there)"));
             }
         }
         let broken = |seen: &Seen| seen.possible != seen.linked;
-        let linked: Vec<bool> = seen.iter().map(|seen| seen.linked).collect();
-        // Another set of links than the routes were made for, or one that can be mended.
-        if chain.now().linked.as_ref() != Some(&linked) || seen.iter().any(broken) {
+        // Another set of links or runs than the routes were made for, or one that can be mended.
+        if chain.now().made.as_ref() != Some(&wiring.made(&seen)) || seen.iter().any(broken) {
             wiring.wire()?;
-            let linked = wiring.look()?.iter().map(|seen| seen.linked).collect();
+            let made = wiring.made(&wiring.look()?);
             let mut now = chain.now();
             // Those that are held no more have no links any more.
-            (now.linked, now.held) = (Some(linked), wiring.held());
+            (now.made, now.held) = (Some(made), wiring.held());
             drop(now);
             tracing::info!("{chain}: its links are as its guests are");
         }

@@ -1,7 +1,7 @@
 //! From a graph to links, addresses and routes: what is to be made in which network namespace. Pure: `wiring.rs` does it.
 //!
-//! A *hop* is a veth pair between two neighbours: an end and an instance, or two instances. Every instance of a node has
-//! a hop to every instance of the next ones. Within a guest, what comes in by a link towards the ingress goes on towards
+//! A *hop* connects two neighbours: an end and an instance, or two instances. It is a veth pair; where one of them is a
+//! virtual machine, a bridge with a port for each. Every instance of a node has a hop to every instance of the next ones. Within a guest, what comes in by a link towards the ingress goes on towards
 //! the egress and the other way round, whatever its addresses are: rules by interface lead into a table of their own for
 //! each direction. Several ways are one route with several next hops, chosen by flow; the addresses of hops themselves,
 //! which a NAT takes for its own, lead back exactly to where they are.
@@ -32,14 +32,18 @@ pub(super) struct Side {
     pub(super) place: Place,
     /// Name of the interface.
     pub(super) name: String,
+    /// Name of what connects it to the hop's bridge, where there is one.
+    pub(super) port: String,
     pub(super) address: Ipv4Addr,
 }
 
-/// A veth pair; `from` is the side towards the ingress.
+/// A link between two neighbours; `from` is the side towards the ingress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hop {
     pub(super) from: Side,
     pub(super) to: Side,
+    /// Name of the bridge that a virtual machine needs in between.
+    pub(super) bridge: Option<String>,
 }
 
 impl Hop {
@@ -137,10 +141,11 @@ fn pairs(graph: &Graph) -> Vec<(Place, Place)> {
 }
 
 impl Plan {
-    /// The plan of a chain. `short` tells its links at the ends from those of others (8 characters); `addresses` are the
-    /// lower ones of each hop's pair. Within a guest links are called in0, in1 … and out0, out1 …, so that the
-    /// function's configuration can name them.
-    pub(super) fn new(graph: &Graph, short: &str, addresses: &[Ipv4Addr]) -> Self {
+    /// The plan of a chain. `machines` are the numbers of those members that are virtual machines; `short` tells the chain's
+    /// links outside of guests from those of others (8 characters); `addresses` are the lower ones of each hop's pair.
+    /// Within a guest links are called in0, in1 … and out0, out1 …, so that the function's configuration can name them.
+    pub(super) fn new(graph: &Graph, machines: &[usize], short: &str, addresses: &[Ipv4Addr]) -> Self {
+        let is_machine = |place| matches!(place, Place::Member(number) if machines.contains(&number));
         let mut hops: Vec<Hop> = Vec::new();
         for ((from, to), address) in pairs(graph).into_iter().zip(addresses) {
             let outs = hops.iter().filter(|hop| hop.from.place == from).count();
@@ -150,9 +155,15 @@ impl Plan {
                 _ => format!("nfc{short}{end}{number}"),
             };
             let upper = Ipv4Addr::from(u32::from(*address) + 1);
+            let number = hops.len();
+            let side = |place, name, address, letter| {
+                // At most 15 characters.
+                Side { place, name, port: format!("nfp{short}{letter}{number:x}"), address }
+            };
             hops.push(Hop {
-                from: Side { place: from, name: name(from, "out", "i", outs), address: *address },
-                to: Side { place: to, name: name(to, "in", "e", ins), address: upper },
+                from: side(from, name(from, "out", "i", outs), *address, 'f'),
+                to: side(to, name(to, "in", "e", ins), upper, 't'),
+                bridge: (is_machine(from) || is_machine(to)).then(|| format!("nfb{short}{number:x}")),
             });
         }
         Self { hops, members: graph.members().count() }

@@ -27,6 +27,9 @@ pub(super) struct Record {
     pub(super) leaving: bool,
     /// The lower addresses of the hops' pairs.
     pub(super) addresses: Vec<Ipv4Addr>,
+    /// The numbers of those members that are virtual machines.
+    #[serde(default)]
+    pub(super) machines: Vec<usize>,
     /// Kernel parameters as they were before.
     pub(super) before: Vec<Parameter>,
     pub(super) ingress: End,
@@ -60,9 +63,21 @@ impl Record {
         })
     }
 
+    /// What a place is called.
+    pub(super) fn name(&self, place: Place) -> String {
+        match place {
+            Place::Ingress => self.ingress.to_string(),
+            Place::Egress => self.egress.to_string(),
+            Place::Member(number) => {
+                let member = self.graph.members().nth(number);
+                member.map_or_else(String::new, |(_, member)| member.to_string())
+            }
+        }
+    }
+
     /// What is to be made.
     pub(super) fn plan(&self) -> Plan {
-        Plan::new(&self.graph, self.short(), &self.addresses)
+        Plan::new(&self.graph, &self.machines, self.short(), &self.addresses)
     }
 
     /// Number of the routing table of an end's interface, for each direction; in a guest they are always the same.
@@ -108,6 +123,7 @@ mod tests {
             complete: false,
             leaving: false,
             addresses: vec![Ipv4Addr::new(10, 204, 0, 2), Ipv4Addr::new(10, 204, 0, 4)],
+            machines: vec![0],
             before: vec![
                 Parameter { place: Place::Member(0), key: "net/x".into(), value: "0".into() },
                 Parameter { place: Place::Ingress, key: "net/x".into(), value: "1".into() },

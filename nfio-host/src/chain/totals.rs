@@ -86,8 +86,9 @@ mod tests {
 
     #[test]
     fn what_links_that_are_gone_had_counted_is_kept() {
-        let side = |place| Side { place, name: String::new(), address: Ipv4Addr::UNSPECIFIED };
-        let hop = |from, to| Hop { from: side(from), to: side(to) };
+        let side =
+            |place| Side { place, name: String::new(), port: String::new(), address: Ipv4Addr::UNSPECIFIED };
+        let hop = |from, to| Hop { from: side(from), to: side(to), bridge: None };
         let hops = [
             hop(Place::Ingress, Place::Member(0)),
             hop(Place::Member(0), Place::Member(1)),

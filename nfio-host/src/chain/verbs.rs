@@ -112,7 +112,9 @@ impl Chains {
                     fault::at(Step::ChainNoted);
                     let wiring = self.wiring(&record)?;
                     wiring.wire()?;
-                    chain.now().held = wiring.held();
+                    let made = wiring.made(&wiring.look()?);
+                    let mut now = chain.now();
+                    (now.made, now.held) = (Some(made), wiring.held());
                     Ok(())
                 });
             if let Err(e) = made {
@@ -167,13 +169,15 @@ impl Chains {
         for node in &mut graph.nodes {
             for member in &mut node.members {
                 member.id = self.running(&node.name, member)?;
+                self.vnfs.member_await(member.at(), &member.id)?;
             }
         }
-        let record = Record {
+        let mut record = Record {
             id: self.id(chain)?,
             complete: false,
             leaving: false,
             addresses: Vec::new(),
+            machines: Vec::new(),
             before: Vec::new(),
             ingress,
             egress,
@@ -181,8 +185,11 @@ impl Chains {
             egress_shape,
             graph,
         };
-        // The driver may have no namespace to connect; and a guest that does not forward is the end of a chain.
-        if let Some(deaf) = self.wiring(&record)?.first_deaf()? {
+        // The driver may have nothing to connect; and a guest that does not forward is the end of a chain.
+        let wiring = self.wiring(&record)?;
+        let (machines, deaf) = (wiring.machines(), wiring.first_deaf()?);
+        record.machines = machines;
+        if let Some(deaf) = deaf {
             return Err(NfioError::configuration(format!(
                 "{deaf} does not forward packets: write sysctls = {{ \"net.ipv4.ip_forward\" = \"1\" }} into its \
                  config/boot.conf, then destroy and activate it"
@@ -287,6 +294,7 @@ impl Chains {
             })
         };
         let wiring = self.wiring(&record)?;
+        wiring.check()?;
         // Whoever finds half of it is not to mend it.
         let leaving = Record { complete: false, leaving: true, ..Record::clone(&record) };
         if let Err(e) = chain.set_record(leaving) {

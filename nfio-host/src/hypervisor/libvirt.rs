@@ -10,6 +10,7 @@ mod console;
 mod deploy;
 mod failure;
 mod host;
+mod hotplug;
 mod images;
 mod inside;
 mod kept;
@@ -27,7 +28,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::boot_files::BootFiles;
-use super::{Counters, Execution, Guest, GuestSpec, Hypervisor, Output, Prepared, PutFile, Status};
+use super::{
+    Cable, Counters, Execution, Guest, GuestSpec, Hypervisor, Output, Prepared, PutFile, Stack, Status,
+};
 use crate::config;
 use crate::error::{HypervisorError, NfioError, Result, VnfConfigurationError};
 use host::{Host, Seen};
@@ -219,10 +222,26 @@ impl Hypervisor for Libvirt {
             return self.lxc.netns(guest, &host.domain(guest)?);
         }
         let message = format!(
-            "{} is a virtual machine: service chains connect containers of this machine only",
+            "{} is a virtual machine, with a kernel of its own: service chains reach it by bridges",
             guest.name
         );
         Err(NfioError::posix(libc::EOPNOTSUPP, message))
+    }
+
+    fn stack(&self, guest: &Guest) -> Result<Stack> {
+        let host = self.host(&guest.host)?;
+        match host.is_container() {
+            true => self.netns(guest).map(Stack::Namespace),
+            false => hotplug::machine(guest, &host).map(Stack::Machine),
+        }
+    }
+
+    fn attach_interface(&self, guest: &Guest, cable: &Cable) -> Result<()> {
+        hotplug::attach(self, guest, cable)
+    }
+
+    fn detach_interface(&self, guest: &Guest, cable: &Cable) -> Result<bool> {
+        hotplug::detach(self, guest, cable)
     }
 
     fn adopt(&self, guest: &Guest, log: &Path) -> Result<Status> {

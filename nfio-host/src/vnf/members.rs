@@ -1,6 +1,5 @@
 //! What service chains ask of instances: the room `chain` knows them only through this.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use super::VnfsOperations;
 use super::record::Record;
 use crate::error::{HypervisorError, NfioError, Result};
 use crate::fs::operations::Operations;
-use crate::hypervisor::Status;
+use crate::hypervisor::{Cable, Execution, Guest, Output, Stack, Status};
 use crate::root::Root;
 use crate::tree;
 
@@ -47,20 +46,64 @@ impl VnfsOperations {
         Ok(self.instance(at)?.deployed()?.guest.labels.id)
     }
 
-    /// The network namespace of a member's guest; `id` is the one of [`member_id`](Self::member_id). None: it does not
-    /// run, or is another one.
-    pub(crate) fn member_netns(&self, at: tree::Instance<'_>, id: &str) -> Result<Option<File>> {
-        let record = self.instance(at)?.record();
-        let Some(Record { guest, .. }) = record.filter(|record| record.guest.labels.id == id) else {
-            return Ok(None);
-        };
-        match self.ask(&guest, |hypervisor| hypervisor.netns(&guest)) {
-            Ok(netns) => Ok(Some(netns)),
+    /// The network stack of a member's guest; `id` is the one of [`member_id`](Self::member_id). None: it does not run, or
+    /// is another one.
+    pub(crate) fn member_stack(&self, at: tree::Instance<'_>, id: &str) -> Result<Option<Stack>> {
+        let Some(guest) = self.member(at, id)? else { return Ok(None) };
+        match self.ask(&guest, |hypervisor| hypervisor.stack(&guest)) {
+            Ok(stack) => Ok(Some(stack)),
             Err(NfioError::Hypervisor(HypervisorError::NotRunning(_) | HypervisorError::NotFound(_))) => {
                 Ok(None)
             }
             Err(e) => Err(e),
         }
+    }
+
+    /// Waits until a member that was started can be worked in.
+    pub(crate) fn member_await(&self, at: tree::Instance<'_>, id: &str) -> Result<()> {
+        match self.member_stack(at, id)? {
+            Some(Stack::Machine(machine)) if !machine.is_up => {
+                let execution = Execution { argv: vec!["true".into()], stdin: Vec::new() };
+                self.member_execute(at, id, &execution).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A member's guest, unless it is another one by now.
+    fn member(&self, at: tree::Instance<'_>, id: &str) -> Result<Option<Guest>> {
+        let record = self.instance(at)?.record().filter(|record| record.guest.labels.id == id);
+        Ok(record.map(|Record { guest, .. }| guest))
+    }
+
+    fn member_there(&self, at: tree::Instance<'_>, id: &str) -> Result<Guest> {
+        self.member(at, id)?.ok_or_else(|| {
+            let message = format!("{}/{} is another guest by now", at.ty, at.name);
+            HypervisorError::NotFound(message).into()
+        })
+    }
+
+    /// Gives a member that is a virtual machine an interface.
+    pub(crate) fn member_attach(&self, at: tree::Instance<'_>, id: &str, cable: &Cable) -> Result<()> {
+        self.hypervisor.attach_interface(&self.member_there(at, id)?, cable)
+    }
+
+    /// Takes an interface from a member that is a virtual machine; whether it was there.
+    pub(crate) fn member_detach(&self, at: tree::Instance<'_>, id: &str, cable: &Cable) -> Result<bool> {
+        match self.member(at, id)? {
+            Some(guest) => self.hypervisor.detach_interface(&guest, cable),
+            None => Ok(false),
+        }
+    }
+
+    /// Runs a command in a member's guest.
+    pub(crate) fn member_execute(
+        &self,
+        at: tree::Instance<'_>,
+        id: &str,
+        execution: &Execution,
+    ) -> Result<Output> {
+        self.hypervisor.execute_in_guest(&self.member_there(at, id)?, execution)
     }
 
     /// Gives a member that runs its configuration again, when its turn has come: its interfaces are others now.

@@ -1,6 +1,6 @@
 //! Addresses, counters, forwarding and kernel parameters.
 
-use nfio_host::hypervisor::{Guest, Prepared};
+use nfio_host::hypervisor::{Guest, Prepared, Stack};
 use std::collections::BTreeSet;
 
 use crate::stage::{Stage, accepted, refused};
@@ -98,12 +98,28 @@ pub(crate) fn kernel_parameters_are_set_and_boot_confs_win(stage: &Stage) {
     assert_eq!(stage.says(&guest, show), "2\n65536\n77\n0", "with forwarding");
 }
 
+/// A virtual machine is a bridge away, where it is one of this machine.
+fn stack_of_a_machine(stage: &Stage, guest: &Guest) {
+    match stage.driver.stack(guest) {
+        Ok(Stack::Machine(machine)) if stage.facts.local => {
+            let run = accepted("run_id", stage.driver.run_id(guest));
+            assert_eq!((Some(machine.run), machine.is_up), (run, true));
+        }
+        Err(e) if !stage.facts.local => {
+            assert_eq!(e.errno(), libc::EOPNOTSUPP, "{e}");
+            assert!(e.to_string().contains("service chains"), "{e}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 pub(crate) fn the_network_namespace_is_the_guests_own_where_there_is_one(stage: &Stage) {
     let guest = stage.shared();
     if stage.facts.machine || !stage.facts.local {
         let error = stage.driver.netns(&guest).expect_err("a namespace of this machine");
         assert_eq!(error.errno(), libc::EOPNOTSUPP, "{error}");
         assert!(error.to_string().contains("service chains"), "{error}");
+        stack_of_a_machine(stage, &guest);
         return;
     }
     let number = || {

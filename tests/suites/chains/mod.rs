@@ -2,6 +2,7 @@
 
 mod crashes;
 mod docker;
+mod machines;
 mod refusals;
 mod restarts;
 mod sharing;

@@ -1,7 +1,7 @@
 //! A virtual machine on another host, whose libvirt is reached by SSH and with mutual TLS.
 
 use super::life_cycle::DROP;
-use nfio_tests::{Libvirtd, Mounted, errno, eventually, vm};
+use nfio_tests::{Libvirtd, Mounted, Space, errno, eventually, vm};
 use std::os::unix::fs::symlink;
 
 #[test]
@@ -24,6 +24,10 @@ fn a_machine_of_another_host_is_reached_by_ssh_and_by_tls() {
     assert!(!guest.answers_ping());
     assert!(guest.counter("pkt_drops") >= 1 && guest.counter("rx_bytes") > 0);
     eventually("its console is its log", || guest.get("log").contains("far is up"));
+    let (client, server) = (Space::new(&[]), Space::new(&[]));
+    let chain = mounted.chain("edge", [&client.end(), &server.end()], &[("one", &[&guest], &[])]);
+    assert_eq!(errno(chain.try_act("activate")), libc::EOPNOTSUPP, "{}", chain.get("last_error"));
+    assert!(chain.get("last_error").contains("service chains connect guests of this machine only"));
     let boot = guest.run("cat /proc/sys/kernel/random/boot_id");
     mounted.umount();
 

@@ -13,7 +13,7 @@ fn graph(start: &[usize], nodes: &[(&[&str], &[usize])]) -> Graph {
 
 fn planned(graph: &Graph) -> Plan {
     let addresses: Vec<_> = (0..count(graph)).map(|n| Ipv4Addr::new(10, 204, 0, 2 * n as u8)).collect();
-    Plan::new(graph, "0123abcd", &addresses)
+    Plan::new(graph, &[], "0123abcd", &addresses)
 }
 
 fn shape(interface: Option<&str>, third: u8) -> Shape {
@@ -128,6 +128,13 @@ fn names_fit_the_kernels_fifteen_bytes() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let graph = graph(&[0], &[(&names, &[])]);
     let addresses = vec![Ipv4Addr::new(10, 0, 0, 0); count(&graph)];
-    let plan = Plan::new(&graph, "0123abcd", &addresses);
-    assert!(plan.hops.iter().all(|hop| hop.from.name.len() <= 15 && hop.to.name.len() <= 15));
+    let plan = Plan::new(&graph, &[0, 299], "0123abcd", &addresses);
+    let fits = |name: &String| name.len() <= 15;
+    for hop in &plan.hops {
+        let names = [&hop.from.name, &hop.from.port, &hop.to.name, &hop.to.port];
+        assert!(names.into_iter().chain(&hop.bridge).all(fits), "{hop:?}");
+    }
+    // A machine is a bridge away from each of its neighbours, and no other is.
+    let bridged: Vec<_> = plan.hops.iter().filter_map(|hop| hop.bridge.as_deref()).collect();
+    assert_eq!(bridged, ["nfb0123abcd0", "nfb0123abcd12b", "nfb0123abcd12c", "nfb0123abcd257"]);
 }

@@ -17,7 +17,7 @@ use virt::enumutil::Enum;
 use virt::error::Error;
 
 use super::console::Consoles;
-use super::{accelerator, failure, run};
+use super::{accelerator, failure, run, tell};
 use crate::error::{HypervisorError, NfioError, Result};
 use crate::hypervisor::container::log::{CAP, Log};
 use crate::hypervisor::{Guest, Status};
@@ -51,6 +51,8 @@ struct State {
     /// The guests that are looked at: id, and where the console is written.
     ours: HashMap<String, PathBuf>,
     seen: HashMap<String, Seen>,
+    /// The run of each guest in which its agent has answered last.
+    answered: HashMap<String, String>,
     /// When all were looked at last.
     looked: Option<Instant>,
     /// Why the last look failed.
@@ -71,13 +73,24 @@ pub(super) struct Seen {
     pub(super) run: Option<String>,
     /// When this run was first seen.
     pub(super) since: Instant,
-    /// Connection and number of the domain: while both stay, so does the run, and nobody has to be asked for it.
+    /// Connection and number of the domain: while both stay, so does the run, unless the guest boots again.
     place: Option<(String, u32)>,
+    agent: Agent,
+}
+
+/// What was seen of a guest's agent in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Agent {
+    /// The guest still boots, or has none.
+    Never,
+    There,
+    /// The guest ends, or boots again by itself.
+    Gone,
 }
 
 impl Seen {
     fn at_rest(status: Status) -> Self {
-        Self { status, run: None, since: Instant::now(), place: None }
+        Self { status, run: None, since: Instant::now(), place: None, agent: Agent::Never }
     }
 }
 
@@ -185,6 +198,17 @@ impl Host {
         state.ours.remove(&guest.labels.id);
         state.seen.remove(&guest.labels.id);
         state.agents.remove(&guest.labels.id);
+        state.answered.remove(&guest.labels.id);
+    }
+
+    /// Takes note that a guest's agent has answered in this run.
+    pub(super) fn note_answer(&self, guest: &Guest, run: &str) {
+        self.lock().answered.insert(guest.labels.id.clone(), run.to_owned());
+    }
+
+    /// Whether a guest's agent has answered in this run.
+    pub(super) fn has_answered(&self, guest: &Guest, run: &str) -> bool {
+        self.lock().answered.get(&guest.labels.id).is_some_and(|answered| answered == run)
     }
 
     /// Looks at one guest.
@@ -223,8 +247,12 @@ impl Host {
         let runs = matches!(status, Status::Running | Status::Paused | Status::Restarting);
         let Some(number) = domain.id().filter(|_| runs) else { return Ok(Some(Seen::at_rest(status))) };
         let place = Some((connection.number.clone(), number));
-        if let Some(same) = before.as_ref().filter(|before| before.place == place) {
-            return Ok(Some(Seen { status, ..same.clone() }));
+        if let Some(same) = before.clone().filter(|before| before.place == place) {
+            return match self.follow(&domain, id, Seen { status, ..same }) {
+                Ok(seen) => Ok(Some(seen)),
+                Err(e) if failure::is_wrong_state(&e) => Ok(Some(Seen::at_rest(Status::Exited))),
+                Err(e) => gone(e),
+            };
         }
         let run = match run::of(&domain) {
             Ok(run) => Some(run),
@@ -233,7 +261,34 @@ impl Host {
         };
         let since =
             before.filter(|before| before.run == run).map_or_else(Instant::now, |before| before.since);
-        Ok(Some(Seen { status, run, since, place }))
+        Ok(Some(Seen { status, run, since, place, agent: Agent::Never }))
+    }
+
+    /// Follows the agent of a virtual machine that goes on: where it had gone and is back, the guest has booted again by
+    /// itself. Nothing of what was set in it is left, so that it is another run.
+    fn follow(&self, domain: &Domain, id: &str, seen: Seen) -> std::result::Result<Seen, Error> {
+        if self.is_container() {
+            return Ok(seen);
+        }
+        // What cannot be understood tells nothing.
+        let is_there = tell::agent_is_there(&domain.xml_desc(0)?).unwrap_or(false);
+        match (seen.agent, is_there) {
+            (Agent::There, false) => {
+                self.lock().answered.remove(id);
+                Ok(Seen { agent: Agent::Gone, ..seen })
+            }
+            (Agent::Gone, true) => {
+                tracing::info!("the guest {id} has booted again by itself");
+                Ok(Seen {
+                    run: Some(run::begin(domain)?),
+                    since: Instant::now(),
+                    agent: Agent::There,
+                    ..seen
+                })
+            }
+            (Agent::Never, true) => Ok(Seen { agent: Agent::There, ..seen }),
+            _ => Ok(seen),
+        }
     }
 
     /// Looks at all of ours.

@@ -15,8 +15,12 @@ const BOOT_LIMIT: Duration = Duration::from_secs(120);
 
 /// Waits until the guest's agent answers: as long as the guest may still be booting, or for one answer.
 pub(super) fn await_agent(guest: &Guest, host: &Host, domain: &Domain) -> Result<()> {
-    let until = host.seen(guest)?.since + BOOT_LIMIT;
-    agent::wait(domain, until).map_err(|failure| told(failure, guest, host))
+    let seen = host.seen(guest)?;
+    agent::wait(domain, seen.since + BOOT_LIMIT).map_err(|failure| told(failure, guest, host))?;
+    if let Some(run) = seen.run {
+        host.note_answer(guest, &run);
+    }
+    Ok(())
 }
 
 /// Runs a command in the guest.

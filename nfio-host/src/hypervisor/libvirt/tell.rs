@@ -5,7 +5,7 @@ use quick_xml::{Reader, Writer};
 use std::io;
 use std::path::Path;
 
-use super::xml::{display, empty};
+use super::xml::{AGENT, display, empty};
 
 /// A domain's XML with its serial console written to `log`; None: it is already.
 pub(super) fn with_log(xml: &str, log: &Path) -> io::Result<Option<String>> {
@@ -106,9 +106,56 @@ pub(super) fn host_devices(xml: &str) -> io::Result<Vec<String>> {
     }
 }
 
+/// Whether a running domain's guest agent has opened its channel, from the domain's XML.
+pub(super) fn agent_is_there(xml: &str) -> io::Result<bool> {
+    let mut reader = Reader::from_str(xml);
+    loop {
+        match reader.read_event().map_err(io::Error::other)? {
+            Event::Empty(element) | Event::Start(element)
+                if element.name().as_ref() == b"target"
+                    && attribute(&element, "name")?.as_deref() == Some(AGENT) =>
+            {
+                return Ok(attribute(&element, "state")?.as_deref() == Some("connected"));
+            }
+            Event::Eof => return Ok(false),
+            _ => {}
+        }
+    }
+}
+
+/// Whether a running domain has an interface of this hardware address, from its XML.
+pub(super) fn has_interface(xml: &str, hardware: &str) -> io::Result<bool> {
+    let mut reader = Reader::from_str(xml);
+    loop {
+        match reader.read_event().map_err(io::Error::other)? {
+            Event::Empty(element) | Event::Start(element)
+                if element.name().as_ref() == b"mac"
+                    && attribute(&element, "address")?.as_deref() == Some(hardware) =>
+            {
+                return Ok(true);
+            }
+            Event::Eof => return Ok(false),
+            _ => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_agent_and_interfaces_are_told_by_name_and_address() {
+        let xml = |state| {
+            format!(
+                "<devices><interface type='bridge'><mac address='02:43:0a:cc:00:01'/></interface><channel type='unix'>\
+                 <target type='virtio' name='org.qemu.guest_agent.0' state='{state}'/></channel></devices>"
+            )
+        };
+        assert!(agent_is_there(&xml("connected")).unwrap() && !agent_is_there(&xml("disconnected")).unwrap());
+        assert!(has_interface(&xml(""), "02:43:0a:cc:00:01").unwrap());
+        assert!(!has_interface(&xml(""), "02:43:0a:cc:00:02").unwrap());
+    }
 
     #[test]
     fn the_hosts_ends_of_interfaces_are_found() {

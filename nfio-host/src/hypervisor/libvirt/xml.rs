@@ -5,12 +5,19 @@ use quick_xml::events::BytesText;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::hypervisor::GuestSpec;
+use crate::hypervisor::{Cable, GuestSpec};
 
 /// Name space of what nfio notes in a domain.
 pub(super) const NAMESPACE: &str = "https://github.com/nfio/nfio";
 /// Memory of a guest where `machine/vm.memory` does not say, in bytes.
 const MEMORY: u64 = 256 << 20;
+
+/// The name of the guest agent's channel.
+pub(super) const AGENT: &str = "org.qemu.guest_agent.0";
+/// PCIe devices that every machine has: its serial channels, memory balloon, random numbers and USB.
+const OTHERS: usize = 4;
+/// How many interfaces can be plugged into a running machine.
+pub(super) const SPARE: usize = 8;
 
 /// What a guest boots.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -101,9 +108,9 @@ impl Domain<'_> {
             for (number, link) in self.links.iter().enumerate() {
                 self.interface(w, number, link)?;
             }
-            w.create_element("channel").with_attribute(("type", "unix")).write_inner_content(|w| {
-                empty(w, "target", &[("type", "virtio"), ("name", "org.qemu.guest_agent.0")])
-            })?;
+            w.create_element("channel")
+                .with_attribute(("type", "unix"))
+                .write_inner_content(|w| empty(w, "target", &[("type", "virtio"), ("name", AGENT)]))?;
             let kind = if self.logs { "file" } else { "pty" };
             w.create_element("serial").with_attribute(("type", kind)).write_inner_content(|w| {
                 if self.logs {
@@ -112,6 +119,7 @@ impl Domain<'_> {
                 empty(w, "target", &[("port", "0")])
             })?;
             empty(w, "memballoon", &[("model", "virtio")])?;
+            self.slots(w)?;
             w.create_element("rng").with_attribute(("model", "virtio")).write_inner_content(|w| {
                 w.create_element("backend")
                     .with_attribute(("model", "random"))
@@ -120,6 +128,19 @@ impl Domain<'_> {
             })?;
             Ok(())
         })?;
+        Ok(())
+    }
+
+    /// A PCIe machine takes a device while it runs only where a port is free. Those that it has from its start take the
+    /// first ones.
+    fn slots(&self, writer: &mut Writer<Vec<u8>>) -> io::Result<()> {
+        // As libvirt of most versions adds by itself: named, so that it is counted for certain.
+        empty(writer, "controller", &[("type", "usb"), ("index", "0"), ("model", "qemu-xhci")])?;
+        empty(writer, "controller", &[("type", "pci"), ("index", "0"), ("model", "pcie-root")])?;
+        let disks = usize::from(self.boot.disk.is_some());
+        for _ in 0..SPARE + OTHERS + disks + self.links.len() {
+            empty(writer, "controller", &[("type", "pci"), ("model", "pcie-root-port")])?;
+        }
         Ok(())
     }
 
@@ -137,6 +158,19 @@ impl Domain<'_> {
         })?;
         Ok(())
     }
+}
+
+/// The interface at the end of a cable, for a machine that runs.
+pub(super) fn plug(cable: &Cable) -> io::Result<String> {
+    let mut writer = Writer::new(Vec::new());
+    writer.create_element("interface").with_attribute(("type", "bridge")).write_inner_content(|w| {
+        empty(w, "mac", &[("address", &cable.hardware)])?;
+        empty(w, "source", &[("bridge", &cable.bridge)])?;
+        empty(w, "target", &[("dev", &cable.port)])?;
+        empty(w, "model", &[("type", "virtio")])?;
+        empty(w, "rom", &[("enabled", "no")])
+    })?;
+    String::from_utf8(writer.into_inner()).map_err(io::Error::other)
 }
 
 /// All that the processor can, or that QEMU can in its place.
