@@ -1,7 +1,7 @@
 //! Service chains: `chns/`. A chain is a directory of links; `activate` connects the guests' network namespaces as the
 //! links say, and `destroy` takes exactly that away.
 //!
-//! `drawing` reads the links, `graph` says what they mean, `rights` who may have them; `plan` makes hops, addresses and
+//! `drawing` reads the links, `graph` says what they mean, `rights` who may have them, `overlap` whose addresses they would take; `plan` makes hops, addresses and
 //! routes of it, `record` keeps that, `wiring` does it (`links`, `parameters`: the kernel's side; `end`: what is outside the
 //! guests). `verbs` are the words of `action`, `observer` sees what happens without them; `skeleton`, `files`, `totals` and
 //! `picture` are what a user sees. What a guest is and does is the room `vnf`'s, which is asked through `vnf/members.rs`.
@@ -13,6 +13,7 @@ mod graph;
 mod links;
 mod observer;
 mod operations;
+mod overlap;
 mod parameters;
 mod picture;
 mod plan;

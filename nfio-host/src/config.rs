@@ -10,7 +10,7 @@ use middlebox_sdk::error::EINVAL;
 
 use crate::chain;
 use crate::error::{NfioError, Result, one_line};
-use crate::hypervisor::oci;
+use crate::hypervisor::oci::{self, lease::Subnet};
 
 /// Where `nfio.toml` is looked for when `--config` does not name one; it need not be there.
 pub const DEFAULT_PATH: &str = "/etc/nfio/nfio.toml";
@@ -348,6 +348,25 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Whether guests of the driver Oci and links of chains have addresses of their own.
+    ///
+    /// # Errors
+    /// Subnets that overlap, with both of their keys. One that is none is left to whoever makes use of it.
+    pub fn check_subnets(&self) -> Result<()> {
+        let (guests, links) = (&self.oci.subnet, &self.chains.subnet);
+        match (Subnet::parse(guests), Subnet::parse(links)) {
+            (Ok(of_guests), Ok(of_links)) if of_guests.overlaps(of_links) => {
+                Err(NfioError::configuration(format!(
+                    "[oci] subnet {guests:?} and [chains] subnet {links:?} overlap: guests and the links of chains need \
+                 addresses of their own; set one of them to another network in nfio.toml"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Whether all mount options are known ([`OPTIONS`]).
 ///
 /// # Errors
@@ -461,6 +480,28 @@ mod tests {
         assert_eq!((&config.oci.images, &config.module_root), (&here.join("images"), &here.join("plugins")));
         let tls = config.hosts["a"].tls.as_ref().unwrap();
         assert_eq!((&tls.ca, tls.cert.to_str()), (&here.join("a"), Some("/b")));
+    }
+
+    #[test]
+    fn guests_and_links_of_chains_have_addresses_of_their_own() {
+        assert!(Config::default().check_subnets().is_ok());
+        let check = |guests: &str, links: &str| {
+            let text = format!("[oci]\nsubnet = \"{guests}\"\n[chains]\nsubnet = \"{links}\"\n");
+            Config::parse(&text, "f").unwrap().check_subnets()
+        };
+        for (guests, links) in [
+            ("10.203.0.0/16", "10.203.0.0/16"),
+            ("10.0.0.0/8", "10.204.0.0/16"),
+            ("10.204.7.0/24", "10.204.0.0/16"),
+            // The network counts, not how it is written.
+            ("10.203.9.9/16", "10.203.255.0/29"),
+        ] {
+            let error = check(guests, links).unwrap_err().to_string();
+            let both = format!("[oci] subnet {guests:?} and [chains] subnet {links:?} overlap");
+            assert!(error.contains(&both), "{error}");
+        }
+        assert!(check("10.203.0.0/17", "10.203.128.0/17").is_ok());
+        assert!(check("none", "10.203.128.0/17").is_ok(), "the driver tells");
     }
 
     #[test]

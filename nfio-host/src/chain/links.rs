@@ -18,6 +18,7 @@ use std::os::fd::RawFd;
 
 use super::parameters;
 use super::plan::{HOP_PREFIX, Hop, Place, Plan, Route, Side, Table};
+use crate::hypervisor::oci::lease::Subnet;
 use crate::netlink::{index, links, netlink, said};
 
 /// The number of a guest's first own routing table.
@@ -29,7 +30,7 @@ const METRIC: u32 = 4096;
 /// The last route of our own tables: where the way on is gone, packets are dropped; none takes another way around.
 const LAST_METRIC: u32 = 2 * METRIC;
 /// Who made a route, for people (`proto 110`).
-const PROTOCOL: RouteProtocol = RouteProtocol::Other(110);
+pub(super) const PROTOCOL: RouteProtocol = RouteProtocol::Other(110);
 
 /// A link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +59,11 @@ impl Found {
 /// The hardware address of a link.
 fn hardware(address: Ipv4Addr) -> Vec<u8> {
     [&[0x02, 0x43], &address.octets()[..]].concat()
+}
+
+/// Whether a link is some chain's: of an address of theirs is its hardware address made.
+pub(super) fn is_a_chains(address: &[u8], subnet: Subnet) -> bool {
+    matches!(*address, [0x02, 0x43, a, b, c, d] if subnet.contains(Ipv4Addr::new(a, b, c, d)))
 }
 
 /// All links.

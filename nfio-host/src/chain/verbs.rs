@@ -175,6 +175,7 @@ impl Chains {
                  config/boot.conf, then destroy and activate it"
             )));
         }
+        self.refuse_overlaps(&record)?;
         Ok(record)
     }
 
