@@ -6,14 +6,14 @@ use nfio_tests::{Instance, Mounted, Space, eventually, first_process};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-/// The port that the middle guest's rules forbid.
-const FORBIDDEN: u16 = 9999;
+/// The port that a guest's rules forbid.
+pub(super) const FORBIDDEN: u16 = 9999;
 
 /// Sends forbidden datagrams without end.
-struct Flood(Child);
+pub(super) struct Flood(Child);
 
 impl Flood {
-    fn from(client: &Space) -> Self {
+    pub(super) fn from(client: &Space) -> Self {
         let script = format!(
             "import socket, time\ns = socket.socket(type=socket.SOCK_DGRAM)\nwhile True:\n  try: s.sendto(b'x', ('{SERVER}', {FORBIDDEN}))\n  \
              except OSError: pass\n  time.sleep(0.0005)\n"
@@ -30,8 +30,16 @@ impl Drop for Flood {
     }
 }
 
+/// Begins to count what comes to the server that is forbidden.
+pub(super) fn count(server: &Space) {
+    server.sh(&format!(
+        "nft add table inet count; nft add chain inet count in '{{ type filter hook prerouting priority -300; }}'; \
+         nft add rule inet count in udp dport {FORBIDDEN} counter"
+    ));
+}
+
 /// How many forbidden packets have come to the server.
-fn arrived(server: &Space) -> u64 {
+pub(super) fn arrived(server: &Space) -> u64 {
     let text = server.sh("nft list chain inet count in");
     let words: Vec<&str> = text.split_whitespace().collect();
     let at = words.iter().position(|word| *word == "packets").expect("a counter");
@@ -59,10 +67,7 @@ fn traffic_resumes_within_two_seconds_and_no_forbidden_packet_passes() {
         [("a", &[&first], &["b"]), ("b", &[&middle], &["c"]), ("c", &[&last], &[])];
     let chain = mounted.chain("edge", [&client.end(), &server.end()], &nodes);
     chain.act("activate");
-    server.sh(&format!(
-        "nft add table inet count; nft add chain inet count in '{{ type filter hook prerouting priority -300; }}'; \
-         nft add rule inet count in udp dport {FORBIDDEN} counter"
-    ));
+    count(&server);
     let _server = server.serve(80);
     assert!(client.asks(SERVER, 80).is_some());
     let _flood = Flood::from(&client);
