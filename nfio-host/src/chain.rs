@@ -1,9 +1,10 @@
 //! Service chains: `chns/`. A chain is a directory of links; `activate` connects the guests' network stacks as the links
 //! say, and `destroy` takes exactly that away.
 //!
-//! `drawing` reads the links, `graph` says what they mean, `rights` who may have them; `plan` makes hops, addresses and
-//! routes of it, `record` keeps that, `wiring` does it, in one `stack` after the other: namespaces (`links`, `parameters`) and
-//! virtual machines, which are a `bridge` away (`end`: what is outside the guests). `verbs` are the words of `action`, `observer` sees what happens without them; `skeleton`, `files`, `totals` and
+//! `drawing` reads the links, `graph` says what they mean, `rights` who may have them, `overlap` whose addresses they would
+//! take; `plan` makes hops, addresses and routes of it, `record` keeps that, `wiring` does it, in one `stack` after the
+//! other: namespaces (`links`, `parameters`) and virtual machines, which are a `bridge` away (`end`: what is outside the
+//! guests). `verbs` are the words of `action`, `observer` sees what happens without them; `skeleton`, `files`, `totals` and
 //! `picture` are what a user sees. What a guest is and does is the room `vnf`'s, which is asked through `vnf/members.rs`.
 
 mod bridge;
@@ -14,6 +15,7 @@ mod graph;
 mod links;
 mod observer;
 mod operations;
+mod overlap;
 mod parameters;
 mod picture;
 mod plan;

@@ -14,6 +14,7 @@ use middlebox_sdk::error::EINVAL;
 
 use crate::chain;
 use crate::error::{NfioError, Result, one_line};
+use crate::hypervisor::oci::lease::Subnet;
 pub use drivers::{Accelerator, Docker, Host, Libvirt, Oci, Tls};
 pub use limits::{Deadlines, Modules, Policy};
 
@@ -173,6 +174,25 @@ impl Config {
             })?;
         }
         Ok(())
+    }
+}
+
+impl Config {
+    /// Whether guests of the driver Oci and links of chains have addresses of their own.
+    ///
+    /// # Errors
+    /// Subnets that overlap, with both of their keys. One that is none is left to whoever makes use of it.
+    pub fn check_subnets(&self) -> Result<()> {
+        let (guests, links) = (&self.oci.subnet, &self.chains.subnet);
+        match (Subnet::parse(guests), Subnet::parse(links)) {
+            (Ok(of_guests), Ok(of_links)) if of_guests.overlaps(of_links) => {
+                Err(NfioError::configuration(format!(
+                    "[oci] subnet {guests:?} and [chains] subnet {links:?} overlap: guests and the links of chains need \
+                 addresses of their own; set one of them to another network in nfio.toml"
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use std::os::fd::RawFd;
 use super::parameters;
 use super::plan::{HOP_PREFIX, Hop, Place, Plan, Route, Side, Table};
 use crate::fault::{self, Step};
+use crate::hypervisor::oci::lease::Subnet;
 use crate::netlink::{index, links, netlink, said};
 
 /// The number of a guest's first own routing table.
@@ -70,6 +71,11 @@ impl Found {
 /// The hardware address of a link.
 pub(super) fn hardware(address: Ipv4Addr) -> Vec<u8> {
     [&[0x02, 0x43], &address.octets()[..]].concat()
+}
+
+/// Whether a link is some chain's: of an address of theirs is its hardware address made.
+pub(super) fn is_a_chains(address: &[u8], subnet: Subnet) -> bool {
+    matches!(*address, [0x02, 0x43, a, b, c, d] if subnet.contains(Ipv4Addr::new(a, b, c, d)))
 }
 
 /// All links.

@@ -80,7 +80,10 @@ fn serve_until_unmounted(
 ) -> Result<()> {
     descriptors::raise()?;
     let signals = Signals::catch()?;
-    factory::find(&config.hypervisor)?;
+    let hypervisor = factory::find(&config.hypervisor)?;
+    if hypervisor == "Oci" {
+        config.check_subnets()?;
+    }
     let root = root::locate(&args.root)?;
     let mountpoint = Mountpoint::locate(&args.mountpoint)?;
     apart(&root, mountpoint.path())?;

@@ -109,3 +109,25 @@ fn a_named_configuration_must_be_there() {
     let error = Config::load(Some(Path::new("/none/nfio.toml"))).unwrap_err().to_string();
     assert!(error.contains("/none/nfio.toml") && error.contains("--config"), "{error}");
 }
+
+#[test]
+fn guests_and_links_of_chains_have_addresses_of_their_own() {
+    assert!(Config::default().check_subnets().is_ok());
+    let check = |guests: &str, links: &str| {
+        let text = format!("[oci]\nsubnet = \"{guests}\"\n[chains]\nsubnet = \"{links}\"\n");
+        Config::parse(&text, "f").unwrap().check_subnets()
+    };
+    for (guests, links) in [
+        ("10.203.0.0/16", "10.203.0.0/16"),
+        ("10.0.0.0/8", "10.204.0.0/16"),
+        ("10.204.7.0/24", "10.204.0.0/16"),
+        // The network counts, not how it is written.
+        ("10.203.9.9/16", "10.203.255.0/29"),
+    ] {
+        let error = check(guests, links).unwrap_err().to_string();
+        let both = format!("[oci] subnet {guests:?} and [chains] subnet {links:?} overlap");
+        assert!(error.contains(&both), "{error}");
+    }
+    assert!(check("10.203.0.0/17", "10.203.128.0/17").is_ok());
+    assert!(check("none", "10.203.128.0/17").is_ok(), "the driver tells");
+}

@@ -4,6 +4,9 @@ use std::fmt;
 
 use crate::error::{HostError, NfioError, Result};
 
+/// How much of an unknown word is shown, in characters.
+const SHOWN: usize = 40;
+
 /// A verb, or a goal for scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -73,10 +76,7 @@ impl Verb {
     /// # Errors
     /// UnknownVerb that lists the known ones.
     pub fn parse(word: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|verb| verb.word() == word).ok_or_else(|| {
-            let shown: String = word.chars().take(40).flat_map(char::escape_default).collect();
-            HostError::UnknownVerb(format!("{shown:?} is no verb; use one of: {}", Self::words())).into()
-        })
+        find(word, &Self::ALL, Self::word, "verb")
     }
 
     /// All words, separated by blanks.
@@ -94,6 +94,21 @@ impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
     }
+}
+
+/// Finds a word among those that `of` gives; `what` is what they are, for the message.
+///
+/// # Errors
+/// UnknownVerb that shows the word's begin, with what steers a terminal escaped, and lists the known ones.
+pub(crate) fn find<V: Copy>(word: &str, all: &[V], of: fn(V) -> &'static str, what: &str) -> Result<V> {
+    all.iter().copied().find(|verb| of(*verb) == word).ok_or_else(|| {
+        let mut shown: String = word.chars().take(SHOWN).collect();
+        if shown.len() < word.len() {
+            shown += "[...]";
+        }
+        let words = all.iter().map(|verb| of(*verb)).collect::<Vec<_>>().join(" ");
+        HostError::UnknownVerb(format!("{shown:?} is no {what}; use one of: {words}")).into()
+    })
 }
 
 /// An archiver pads what is shorter than its size with NULs: a restored verb ends in them, and they say nothing.
@@ -148,7 +163,19 @@ mod tests {
         }
         let error = Verb::parse("frobnicate").unwrap_err();
         assert_eq!((error.code(), error.errno()), (721, libc::EINVAL));
-        assert!(error.to_string().contains("frobnicate") && error.to_string().contains("activate"));
+        let told = error.to_string();
+        assert!(
+            told.contains(&format!("\"frobnicate\" is no verb; use one of: {}", Verb::words())),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn an_unknown_word_is_shown_escaped_once_and_not_at_length() {
+        let told = Verb::parse("\u{1b}[2J\u{202e}st\"op").unwrap_err().to_string();
+        assert!(told.contains(r#""\u{1b}[2J\u{202e}st\"op" is no verb"#), "{told}");
+        let told = Verb::parse(&"ä".repeat(41)).unwrap_err().to_string();
+        assert!(told.contains(&format!("\"{}[...]\" is no verb", "ä".repeat(40))), "{told}");
     }
 
     #[test]

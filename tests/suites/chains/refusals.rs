@@ -1,7 +1,7 @@
 //! What cannot be a chain is refused in a sentence, and nothing is half wired.
 
 use super::{ends, leases, running};
-use nfio_tests::{Instance, Mounted, Options, errno, image, ok, state_of};
+use nfio_tests::{Instance, Mounted, Options, Space, errno, image, ok, state_of};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
@@ -76,6 +76,14 @@ fn every_mistake_is_told_and_nothing_is_half_wired() {
     deaf.put("config/boot.conf", "sysctls = { \"net.ipv4.ip_forward\" = \"0\" }\n");
     deaf.act("activate");
     refused(&chain(ends, &[("x", &[&deaf], &[])]), libc::EINVAL, "firewall/deaf does not forward packets");
+    // Addresses that links would get are others': an end's, and a guest's.
+    let crowded = Space::new(&["10.204.7.1/24"]);
+    let words = format!("{} has the network 10.204.7.1/32 (lo), which overlaps 10.204.0.0/16", crowded.end());
+    refused(&chain([&crowded.end(), ends[1]], &[("x", &[&a], &[])]), libc::EINVAL, &words);
+    stopped.act("start");
+    stopped.run("ip address add 10.204.9.1/24 dev eth0");
+    let words = "firewall/stopped has the network 10.204.9.0/24 (eth0), which overlaps 10.204.0.0/16";
+    refused(&chain(ends, &[("x", &[&stopped], &[])]), libc::EINVAL, words);
     // Something of the guest's own stands where a link would be: what was made before it is taken away again.
     b.run("ip link add in0 type veth peer name other9");
     let clash = chain(ends, &[("x", &[&a], &["y"]), ("y", &[&b], &[])]);
@@ -91,6 +99,17 @@ fn every_mistake_is_told_and_nothing_is_half_wired() {
     ok("symlink", symlink(a.path(), absolute.file("x/a")));
     absolute.act("activate");
     assert_eq!(absolute.status(), "running");
+}
+
+#[test]
+fn a_subnet_of_chains_that_guests_have_too_is_refused_at_the_mount_with_both_keys() {
+    let config = "[chains]\nsubnet = \"10.203.128.0/17\"\n".to_owned();
+    let mounted = Mounted::unmounted(Options { config, ..Options::default() });
+    let refused = mounted.try_mount();
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success(), "{told}");
+    let both = "[oci] subnet \"10.203.0.0/16\" and [chains] subnet \"10.203.128.0/17\" overlap";
+    assert!(told.contains(both), "{told}");
 }
 
 #[test]

@@ -55,6 +55,11 @@ impl Subnet {
         u32::from(address) & (u32::MAX << (32 - self.prefix)) == self.base
     }
 
+    /// Whether both have addresses in common.
+    pub(crate) fn overlaps(&self, other: Self) -> bool {
+        self.contains(Ipv4Addr::from(other.base)) || other.contains(Ipv4Addr::from(self.base))
+    }
+
     /// Whether an address is one for guests.
     fn holds(&self, address: Ipv4Addr) -> bool {
         let contained = self.contains(address);
