@@ -289,7 +289,9 @@ impl Chains {
         let mut amiss: Vec<String> = record
             .graph
             .members()
-            .filter_map(|(node, member)| self.amiss(&record.graph.nodes[node].name, member))
+            .filter_map(|(node, member)| {
+                self.amiss(&crate::error::one_line(&record.graph.nodes[node].name), member)
+            })
             .collect();
         if amiss.is_empty() {
             amiss.clone_from(&chain.now().gaps);

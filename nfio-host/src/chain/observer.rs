@@ -73,10 +73,15 @@ impl Chains {
 
     /// Makes what is missing and can be made, and tells what cannot.
     fn mended(&self, chain: &Chain, record: &Record) -> Result<Vec<String>> {
+        // Asked first: what runs and is configured now forwards already, unless somebody has switched it off.
+        let configured = record.graph.members().all(|(_, member)| self.amiss("", member).is_none());
         let wiring = self.wiring(record)?;
         let seen = wiring.look()?;
         chain.now().meters.note(wiring.hops(), &seen);
         let mut gaps = Vec::new();
+        if configured && let Some(deaf) = wiring.first_deaf()? {
+            gaps.push(format!("{deaf} does not forward packets"));
+        }
         for (place, file, end) in
             [(Place::Ingress, "ingress", &record.ingress), (Place::Egress, "egress", &record.egress)]
         {

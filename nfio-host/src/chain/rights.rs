@@ -17,14 +17,20 @@ enum Tenant {
 }
 
 impl Tenant {
-    /// Who besides root can write something with these attributes.
-    fn of(stat: &FileStat) -> Option<Self> {
-        match (stat.st_uid, stat.st_gid, stat.st_mode) {
-            (uid @ 1.., ..) => Some(Self::User { uid, groups: groups(uid) }),
-            (0, gid @ 1.., mode) if mode & libc::S_IWGRP != 0 => Some(Self::Group(gid)),
-            (0, _, mode) if mode & libc::S_IWOTH != 0 => Some(Self::Everybody),
-            _ => None,
+    /// Who besides root can write something with these attributes. An owner who lets others write answers for them: they
+    /// get what is the owner's.
+    fn of(stat: &FileStat) -> Vec<Self> {
+        let uid = stat.st_uid;
+        if uid != 0 {
+            return vec![Self::User { uid, groups: groups(uid) }];
         }
+        let group = stat.st_gid != 0 && stat.st_mode & libc::S_IWGRP != 0;
+        let everybody = stat.st_mode & libc::S_IWOTH != 0;
+        group
+            .then_some(Self::Group(stat.st_gid))
+            .into_iter()
+            .chain(everybody.then_some(Self::Everybody))
+            .collect()
     }
 
     fn may_write(&self, stat: &FileStat) -> bool {
@@ -66,8 +72,10 @@ pub(super) fn judge(
     actions: &[(String, FileStat)],
     policy: &Policy,
 ) -> Result<()> {
-    for (place, stat) in judged {
-        let Some(tenant) = Tenant::of(stat) else { continue };
+    let all = judged
+        .iter()
+        .flat_map(|(place, stat)| Tenant::of(stat).into_iter().map(move |tenant| (place, tenant)));
+    for (place, tenant) in all {
         for (file, end) in &ends {
             if !policy.chain_ends.contains(end) {
                 return Err(HostError::Policy(format!(
@@ -132,6 +140,10 @@ mod tests {
         assert_eq!(outcome(stat(0, 7, 0o775), stat(0, 7, 0o664), &both), Ok(()));
         assert!(outcome(stat(0, 7, 0o775), stat(0, 8, 0o664), &both).is_err());
         assert_eq!(outcome(stat(0, 0, 0o757), stat(0, 0, 0o646), &both), Ok(()));
+        // Everybody is not the group alone.
+        let error = outcome(stat(0, 7, 0o777), stat(0, 7, 0o664), &both).unwrap_err();
+        assert!(error.starts_with("everybody, who can change fw, may not write action"), "{error}");
+        assert_eq!(outcome(stat(0, 7, 0o777), stat(0, 7, 0o666), &both), Ok(()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Service chains: real guests, wired by `mkdir` and `ln -s`, forward real packets between real namespaces.
 
+mod abuse;
 mod crashes;
 mod docker;
 mod machines;
