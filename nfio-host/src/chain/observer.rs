@@ -79,7 +79,7 @@ impl Chains {
         let seen = wiring.look()?;
         chain.now().meters.note(wiring.hops(), &seen);
         let mut gaps = Vec::new();
-        if configured && let Some(deaf) = wiring.first_deaf()? {
+        if configured && let Some(deaf) = wiring.first_deaf_namespace()? {
             gaps.push(format!("{deaf} does not forward packets"));
         }
         for (place, file, end) in

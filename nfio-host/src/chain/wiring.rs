@@ -145,8 +145,17 @@ impl<'a> Wiring<'a> {
 
     /// The first member that would not forward what comes in.
     pub(super) fn first_deaf(&self) -> Result<Option<String>> {
+        self.first_deaf_of(|_| true)
+    }
+
+    /// The first member with a namespace that would not: a machine's agent is not to be asked all the time.
+    pub(super) fn first_deaf_namespace(&self) -> Result<Option<String>> {
+        self.first_deaf_of(|stack| stack.netns().is_some())
+    }
+
+    fn first_deaf_of(&self, counts: impl Fn(&dyn Stack) -> bool) -> Result<Option<String>> {
         for place in self.plan.places().filter(|place| matches!(place, Place::Member(_))) {
-            if let Some(stack) = self.stack(place)
+            if let Some(stack) = self.stack(place).filter(|stack| counts(*stack))
                 && !stack.values()?.forwards()
             {
                 return Ok(Some(self.name(place)));
