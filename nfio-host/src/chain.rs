@@ -82,7 +82,8 @@ pub struct Chains {
     table: Table,
     /// Chains that something has been asked about, by name.
     chains: Mutex<HashMap<String, Arc<Chain>>>,
-    /// Held from the look whether instances are free to their note in a record.
+    /// Held from the look whether instances are free to their note in a record, and from the look which kernel parameters
+    /// another chain needs until they are set, or restored and in no record any more. Taken before a chain's wiring.
     claiming: Mutex<()>,
     /// Tells the file system that a status may have changed.
     changed: OnceLock<Arc<OnChange>>,
@@ -103,6 +104,10 @@ struct Chain {
 struct Now {
     record: Option<Arc<Record>>,
     last_verb: Option<Verb>,
+    /// Whether `activate` has made its links and goes on: a member that is started anew meanwhile gets its own again.
+    wired: bool,
+    /// Whether its links have been seen since nfio is here.
+    looked: bool,
     /// What is not as it should be beside the guests' states, as the observer has seen it last.
     gaps: Vec<String>,
     /// What routes were last set for; None: not known, nfio has been away.
@@ -294,7 +299,11 @@ impl Chains {
             })
             .collect();
         if amiss.is_empty() {
-            amiss.clone_from(&chain.now().gaps);
+            let now = chain.now();
+            amiss.clone_from(&now.gaps);
+            if !now.looked {
+                amiss.push("its links have not been looked at since the mount".into());
+            }
         }
         match amiss.is_empty() {
             true => "running".into(),

@@ -31,6 +31,11 @@ impl Space {
         space
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// As it is written to `ingress` or `egress`.
     pub fn end(&self) -> String {
         format!("netns:{}", self.name)

@@ -2,7 +2,7 @@
 //! forwards; whatever else takes links away (an end that was made anew, somebody's `ip link del`) is seen twice a second
 //! and mended. Whoever polls `status` hears of every change.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Weak, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,18 +13,22 @@ use super::{Chain, Chains, lock};
 use crate::error::{NfioError, Result, one_line};
 use crate::tree::Instance;
 
+/// Longest time that a mount waits for the first look at all chains.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// From one look at all chains to the next.
 const TICK: Duration = Duration::from_millis(500);
 /// From a failure with virtual machines to the next try: each asks their agents.
 const AGAIN: Duration = Duration::from_secs(2);
 
 impl Chains {
-    /// Begins to look after active chains, until the last reference to `self` goes.
+    /// Begins to look after active chains, until the last reference to `self` goes. Comes back when all have been looked at
+    /// once, or after [`FIRST_LOOK`]: from then on status knows of them.
     ///
     /// # Errors
     /// EAGAIN where no thread can be made.
     pub fn observe(self: &Arc<Self>) -> Result<()> {
         let chains: Weak<Self> = Arc::downgrade(self);
+        let (looked, first) = mpsc::channel();
         thread::Builder::new().name("nfio-chains".into()).spawn(move || {
             while let Some(chains) = chains.upgrade() {
                 for (chain, _) in chains.all_active() {
@@ -33,9 +37,16 @@ impl Chains {
                     }
                 }
                 drop(chains);
+                // Nobody waits any more after the first one.
+                let _ = looked.send(());
                 thread::sleep(TICK);
             }
         })?;
+        if first.recv_timeout(FIRST_LOOK).is_err() {
+            tracing::warn!(
+                "not all chains have been looked at within {FIRST_LOOK:?}: those that have not say so"
+            );
+        }
         Ok(())
     }
 
@@ -56,7 +67,8 @@ impl Chains {
     fn look_after(&self, chain: &Chain) {
         {
             let _wiring = lock(&chain.wiring);
-            let Some(record) = chain.record().filter(|record| record.complete) else { return };
+            let wired = chain.now().wired;
+            let Some(record) = chain.record().filter(|record| record.complete || wired) else { return };
             let mended = self.mended(chain, &record);
             let waits = mended.is_err() && !record.machines.is_empty();
             let gaps = mended.unwrap_or_else(|e| vec![one_line(&e.to_string())]);
@@ -65,7 +77,7 @@ impl Chains {
             if now.gaps != gaps && !gaps.is_empty() {
                 tracing::warn!("{chain} is degraded: {}", gaps.join(", "));
             }
-            now.gaps = gaps;
+            (now.looked, now.gaps) = (true, gaps);
         }
         let status = self.status(chain);
         self.notice(chain, &status);
@@ -90,8 +102,9 @@ impl Chains {
             }
         }
         let broken = |seen: &Seen| seen.possible != seen.linked;
-        // Another set of links or runs than the routes were made for, or one that can be mended.
-        if chain.now().made.as_ref() != Some(&wiring.made(&seen)) || seen.iter().any(broken) {
+        // Another set of links or runs than the routes were made for, one that can be mended, or parameters that were set back.
+        let made = wiring.made(&seen);
+        if chain.now().made.as_ref() != Some(&made) || seen.iter().any(broken) || wiring.has_drifted()? {
             wiring.wire()?;
             let made = wiring.made(&wiring.look()?);
             let mut now = chain.now();

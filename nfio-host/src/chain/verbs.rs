@@ -111,6 +111,7 @@ impl Chains {
                     wiring.wire()?;
                     let made = wiring.made(&wiring.look()?);
                     let mut now = chain.now();
+                    (now.wired, now.looked) = (true, true);
                     (now.made, now.held) = (Some(made), wiring.held());
                     Ok(())
                 });
@@ -126,6 +127,7 @@ impl Chains {
             Ok(())
         });
         configured.map_err(|e| {
+            let _claim = lock(&self.claiming);
             let _wiring = lock(&chain.wiring);
             self.undone(chain, e)
         })
@@ -137,6 +139,7 @@ impl Chains {
             e @ (NfioError::Configuration(_) | NfioError::Host(_)) => e,
             e => HypervisorError::Deploy(format!("{chain}: {e}")).into(),
         };
+        chain.now().wired = false;
         match self.take_away(chain) {
             Ok(()) => error,
             Err(left) => HypervisorError::InconsistentState(format!(
@@ -268,6 +271,7 @@ impl Chains {
 
     fn destroy(&self, chain: &Chain) -> Result<()> {
         chain.active()?;
+        let _claim = lock(&self.claiming);
         let _wiring = lock(&chain.wiring);
         self.take_away(chain).map_err(|e| match e {
             e @ (NfioError::Host(_) | NfioError::Hypervisor(HypervisorError::Connection(_))) => e,
@@ -275,7 +279,8 @@ impl Chains {
         })
     }
 
-    /// Takes away what is made, then the record. Whoever calls it holds the wiring.
+    /// Takes away what is made, then the record. Whoever calls it holds the claim and the wiring: which parameters other
+    /// chains need is true until the record is gone.
     fn take_away(&self, chain: &Chain) -> Result<()> {
         let record = chain.active()?;
         let others: Vec<_> =

@@ -129,9 +129,18 @@ impl<'a> Wiring<'a> {
 
     /// Kernel parameters that [`wire`](Self::wire) would change, as they are.
     pub(super) fn parameters(&self) -> Result<Vec<Parameter>> {
+        self.parameters_in(|_| true)
+    }
+
+    /// Whether some parameter of a namespace is not what the chain needs any more. Machines are not asked: it is looked often.
+    pub(super) fn has_drifted(&self) -> Result<bool> {
+        Ok(!self.parameters_in(|stack| stack.netns().is_some())?.is_empty())
+    }
+
+    fn parameters_in(&self, asked: impl Fn(&dyn Stack) -> bool) -> Result<Vec<Parameter>> {
         let mut before = Vec::new();
         for place in self.plan.places() {
-            let Some(stack) = self.stack(place) else { continue };
+            let Some(stack) = self.stack(place).filter(|stack| asked(*stack)) else { continue };
             let guest = matches!(place, Place::Member(_));
             let changes = stack.values()?.changes(self.plan.shares(place), guest);
             before.extend(changes.into_iter().map(|change| Parameter {

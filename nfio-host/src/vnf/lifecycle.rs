@@ -190,6 +190,10 @@ impl VnfsOperations {
                 }
             }
             fault::at(Step::ForwardingOn);
+            if let Some(relink) = self.relink.get() {
+                // With forwarding come the guest's own kernel parameters, and chains may need others.
+                relink(instance.at());
+            }
             instance.note_record(Record { configured: run, ..instance.deployed()? })
         });
         configured.map_err(|e| self.with_last_words(instance, guest, e))

@@ -6,6 +6,7 @@ mod clocks;
 mod disks;
 mod docker;
 mod oci;
+mod overlap;
 mod points;
 mod skeletons;
 mod stuck;

@@ -18,9 +18,7 @@ impl Points {
     /// A mount with these points that knows these types alone: it is mounted often.
     #[track_caller]
     pub(super) fn mounted(&self, place: Place, types: &[&str]) -> Mounted {
-        let mut place = place;
-        place.environment.push(("NFIO_FAULTS", self.directory.path().display().to_string()));
-        let mounted = Mounted::unmounted(Options { place, ..Options::default() });
+        let mounted = Mounted::unmounted(Options { place: self.at(place), ..Options::default() });
         only(&mounted, types);
         mounted.mount();
         assert!(
@@ -28,6 +26,13 @@ impl Points {
             "this nfio has no fault points, as it was built without the tests: run `cargo build --workspace`"
         );
         mounted
+    }
+
+    /// A place whose nfio has these points.
+    pub(super) fn at(&self, place: Place) -> Place {
+        let mut place = place;
+        place.environment.push(("NFIO_FAULTS", self.directory.path().display().to_string()));
+        place
     }
 
     /// The names of all points of the built nfio.
