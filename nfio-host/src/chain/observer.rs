@@ -68,7 +68,8 @@ impl Chains {
         {
             let _wiring = lock(&chain.wiring);
             let wired = chain.now().wired;
-            let Some(record) = chain.record().filter(|record| record.complete || wired) else { return };
+            let is_whole = |record: &Arc<Record>| record.complete || wired && !record.leaving;
+            let Some(record) = chain.record().filter(is_whole) else { return };
             let mended = self.mended(chain, &record);
             let waits = mended.is_err() && !record.machines.is_empty();
             let gaps = mended.unwrap_or_else(|e| vec![one_line(&e.to_string())]);
