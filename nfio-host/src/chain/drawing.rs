@@ -13,12 +13,17 @@ use crate::vnf::disk::{io, names, open_dir};
 
 /// The links to the first nodes, or the directory of these.
 pub(super) const START: &str = "start";
-/// What the links to the next nodes begin with, or the directory of these.
+/// The link to the next node, or the directory of such links.
 const NEXT: &str = "next";
 /// Directories of the skeleton: no nodes.
 const TOTALS: &str = "totals";
 /// Longest text of `ingress` or `egress`, in bytes.
 const END_LIMIT: usize = 4096;
+
+/// Whether a link is one to a next node: `next`, `next2`, `next-b`; `nextcloud` may be an instance.
+fn is_next(name: &str) -> bool {
+    name.strip_prefix(NEXT).is_some_and(|rest| !rest.starts_with(char::is_alphabetic))
+}
 
 /// A chain as it stands in ROOT.
 pub(super) struct Read {
@@ -95,7 +100,7 @@ impl Reader<'_> {
         for name in self.names(node)? {
             let path = format!("{node}/{name}");
             match self.kind(&path)? {
-                SFlag::S_IFLNK if name.starts_with(NEXT) => next.push(self.link(&path)?),
+                SFlag::S_IFLNK if is_next(&name) => next.push(self.link(&path)?),
                 SFlag::S_IFLNK => members.push(self.link(&path)?),
                 SFlag::S_IFDIR if name == NEXT => next.extend(self.links_in(&path)?),
                 _ => {}
@@ -133,5 +138,20 @@ impl Reader<'_> {
         let text = String::from_utf8(data)
             .map_err(|_| NfioError::configuration(format!("{file} is not UTF-8 text: write one name")))?;
         Ok(text.trim().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_to_next_nodes_are_told_from_instances_by_their_names() {
+        for name in ["next", "next2", "next-b", "next.b", "next_b"] {
+            assert!(is_next(name), "{name}");
+        }
+        for name in ["nextcloud", "nexté", "nex", "b-next"] {
+            assert!(!is_next(name), "{name}");
+        }
     }
 }

@@ -19,8 +19,9 @@ const HOPS: usize = 5;
 /// A chain of its own mount: from a namespace to two instances that share the load, to one more, to an interface of this
 /// machine.
 struct Bed {
-    points: Points,
+    /// Goes first: its end reaches points too.
     mounted: Mounted,
+    points: Points,
     client: Space,
     server: Space,
     guests: [Instance; 3],
@@ -55,7 +56,7 @@ impl Bed {
         let [b, c, d] = &guests;
         let nodes: [(&str, &[&Instance], &[&str]); 2] = [("one", &[b, c], &["two"]), ("two", &[d], &[])];
         let chain = mounted.chain("edge", [&client.end(), &interface], &nodes);
-        Self { points, mounted, client, server, guests, chain, interface, address }
+        Self { mounted, points, client, server, guests, chain, interface, address }
     }
 
     fn private(&self) -> PathBuf {

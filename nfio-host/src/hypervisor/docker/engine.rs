@@ -117,8 +117,10 @@ impl Engine {
         self.looks.one(container, async || self.inspect(container).await).await
     }
 
+    /// An engine tells of a container that it is just starting once it has: that may take long where many start at once,
+    /// and is no sign that it does not answer. For that it is pinged.
     async fn inspect(self: &Arc<Self>, container: &str) -> std::result::Result<(), Failure> {
-        match self.call(QUICK, async |docker| docker.inspect_container(container, None).await).await {
+        match self.call(SLOW, async |docker| docker.inspect_container(container, None).await).await {
             Ok(inspected) => {
                 if let Some((id, known)) = Known::of(&inspected, self.address.is_local()) {
                     self.logs.seen(self, &id, &known);

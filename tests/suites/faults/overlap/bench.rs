@@ -13,6 +13,7 @@ const SERVER: &str = "198.51.100.10";
 
 /// A chain of a node of two members. Its ingress is a namespace, its egress an interface.
 pub(super) struct Bench {
+    /// Goes first: its end reaches points too.
     pub(super) mounted: Mounted,
     pub(super) points: Points,
     pub(super) chain: Instance,
