@@ -36,8 +36,10 @@ struct Output {
     turn: u64,
     /// The last line that was written; None: none in this mount.
     last: Option<Mark>,
-    /// Whether the run has been followed to its end.
-    ended: watch::Sender<bool>,
+    /// Whether somebody follows it.
+    followed: bool,
+    /// Whether all that the run said is in the log: it was read to its end after the run had ended.
+    whole: watch::Sender<bool>,
 }
 
 /// A line of a container's output, and the way to find it again. Times alone do not tell lines: the parts of a long one
@@ -117,7 +119,8 @@ impl Logs {
                     run: String::new(),
                     turn: 0,
                     last: None,
-                    ended: watch::Sender::new(true),
+                    followed: false,
+                    whole: watch::Sender::new(true),
                 };
                 outputs.insert(id.to_owned(), output);
             }
@@ -129,29 +132,43 @@ impl Logs {
         self.lock().remove(id);
     }
 
-    /// Follows a run that is not followed yet.
+    /// Follows a run that nobody follows, until all of it is in the log. A stream may end before its run does, with the
+    /// engine's connection or by itself (28.2 does before last words that no newline ends): what is missing then is read
+    /// once the run has ended.
     pub(super) fn seen(&self, engine: &Arc<Engine>, id: &str, known: &Known) {
         let mut outputs = self.lock();
         let Some(output) = outputs.get_mut(id) else { return };
-        let runs = matches!(known.status, Status::Running | Status::Paused);
-        // The stream of a run that goes on ends with the engine's connection.
-        let followed = output.run == known.started && !(runs && *output.ended.borrow());
-        if known.started.is_empty() || followed {
+        let again = output.run == known.started;
+        if known.started.is_empty() || again && (output.followed || *output.whole.borrow()) {
             return;
         }
-        output.run = known.started.clone();
-        output.ended = watch::Sender::new(false);
+        if !again {
+            output.run = known.started.clone();
+            output.whole = watch::Sender::new(false);
+        }
+        output.followed = true;
         output.turn += 1;
         let (engine, id, known, turn) = (Arc::clone(engine), id.to_owned(), known.clone(), output.turn);
         tokio::spawn(async move {
-            if let Err(why) = follow(&engine, &id, &known, turn).await {
+            let runs = is_running(&known);
+            let done = follow(&engine, &id, &known, turn).await;
+            if let Err(why) = &done {
                 tracing::warn!("the output of {id} is not followed any further: {why}");
             }
             if let Some(output) = engine.logs.lock().get_mut(&id)
                 && output.turn == turn
             {
+                output.followed = false;
                 // Nobody may be waiting for it.
-                output.ended.send_replace(true);
+                output.whole.send_replace(done.is_ok() && !runs);
+            }
+            // Its end may have been seen while it was still followed.
+            if done.is_ok()
+                && runs
+                && let Ok(Some(now)) = engine.memory.guest(&id)
+                && !is_running(&now)
+            {
+                engine.logs.seen(&engine, &id, &now);
             }
         });
     }
@@ -161,10 +178,10 @@ impl Logs {
         if !matches!(known.status, Status::Exited | Status::Dead) {
             return;
         }
-        let ended = self.lock().get(id).map(|output| output.ended.subscribe());
-        if let Some(mut ended) = ended {
+        let whole = self.lock().get(id).map(|output| output.whole.subscribe());
+        if let Some(mut whole) = whole {
             // What comes later than that is missing in the log, not in the engine.
-            let _ = timeout(LAST_WORDS, ended.wait_for(|ended| *ended)).await;
+            let _ = timeout(LAST_WORDS, whole.wait_for(|whole| *whole)).await;
         }
     }
 
@@ -186,6 +203,7 @@ impl Logs {
     }
 }
 
+/// Writes what is not in the log yet: of a run that goes on until its stream ends, else what the engine has.
 async fn follow(engine: &Arc<Engine>, id: &str, known: &Known, turn: u64) -> Result<(), String> {
     let Some((path, last)) = engine.logs.begin(id, turn) else { return Ok(()) };
     let failed = |e: std::io::Error| format!("{}: {e}", path.display());
@@ -193,25 +211,30 @@ async fn follow(engine: &Arc<Engine>, id: &str, known: &Known, turn: u64) -> Res
     if last.is_none() {
         log.clear().map_err(failed)?;
     }
-    let all = LogsOptionsBuilder::new().stdout(true).stderr(true).timestamps(true);
-    // An engine may end the stream before last words that no newline ends (28.2 does): it is asked once more.
-    for options in [all.clone().follow(true).build(), all.build()] {
-        let Some((_, last)) = engine.logs.begin(id, turn) else { return Ok(()) };
-        let mut search = Search::of(last, &known.container);
-        let docker = engine.client().await.map_err(|failure| format!("{failure:?}"))?;
-        let mut lines = pin!(docker.logs(&known.container, Some(options)));
-        while let Some(line) = lines.next().await {
-            let bytes = line.map_err(|e| e.to_string())?.into_bytes();
-            let (time, text) = stamped(&bytes).ok_or("a line of the engine has no time")?;
-            if search.has(&time, text) {
-                continue;
-            }
-            if !engine.logs.write(id, turn, &mut log, (&known.container, &time, text)).map_err(failed)? {
-                return Ok(());
-            }
+    let options = LogsOptionsBuilder::new()
+        .stdout(true)
+        .stderr(true)
+        .timestamps(true)
+        .follow(is_running(known))
+        .build();
+    let mut search = Search::of(last, &known.container);
+    let docker = engine.client().await.map_err(|failure| format!("{failure:?}"))?;
+    let mut lines = pin!(docker.logs(&known.container, Some(options)));
+    while let Some(line) = lines.next().await {
+        let bytes = line.map_err(|e| e.to_string())?.into_bytes();
+        let (time, text) = stamped(&bytes).ok_or("a line of the engine has no time")?;
+        if search.has(&time, text) {
+            continue;
+        }
+        if !engine.logs.write(id, turn, &mut log, (&known.container, &time, text)).map_err(failed)? {
+            return Ok(());
         }
     }
     Ok(())
+}
+
+fn is_running(known: &Known) -> bool {
+    matches!(known.status, Status::Running | Status::Paused)
 }
 
 /// Time and text of a line: `2026-01-01T00:00:00.5Z text`. The engine leaves out the zeros at the end of a fraction;
